@@ -1,0 +1,2 @@
+//! AWS on loopback, as a program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Kubernetes cloud controller manager for Amazon Web Services.

@@ -1,0 +1,2 @@
+//! The controller of AWS.
+fn main() {}

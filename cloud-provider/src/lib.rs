@@ -1,0 +1,1 @@
+//! Traits, controllers and the manager of Kubernetes cloud controller managers.
