@@ -1,1 +1,3 @@
 //! Traits, controllers and the manager of Kubernetes cloud controller managers.
+
+pub mod config;

@@ -1,0 +1,4 @@
+//! Formats inherited from the Go programs: cloud config files, durations, feature gates.
+
+pub mod duration;
+pub mod gcfg;
