@@ -1,3 +1,25 @@
 //! Traits, controllers and the manager of Kubernetes cloud controller managers.
+//!
+//! A cloud crate implements [`cloud::Cloud`] and hands it to the manager, which reads flags, takes part in leader
+//! election, serves health and metrics and runs the controllers.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cloud`] | what a cloud crate implements: instances, load balancers |
+//! | [`error`] | the typed errors that controllers act on |
+//! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
+//! | [`controllers`] | node, node lifecycle, service |
+//! | [`node`], [`service`] | pure helpers |
+//! | [`manager`] | composition: flags, leader election, serving |
+//! | [`config`] | formats inherited from the Go controllers |
+//!
+//! Arrows point one way: `manager → controllers → cloud traits, cluster, helpers`; the traits use none of these.
 
+pub mod cloud;
+pub mod cluster;
 pub mod config;
+pub mod error;
+pub mod node;
+pub mod service;
+
+pub use error::{Error, Kind};

@@ -1,0 +1,37 @@
+//! What a cloud crate implements.
+//!
+//! A [`Cloud`] hands out the capabilities it has; a capability it lacks is absent, not a stub. Implementations are
+//! shared between controllers and called concurrently.
+
+mod access;
+mod instances;
+mod load_balancers;
+mod locks;
+mod reconcile;
+
+use std::sync::Arc;
+
+pub use access::{Access, Gate};
+pub use instances::{Freshness, Instance, Instances, Metadata, Power, Want};
+pub use load_balancers::{
+    Change, Ingress, IpMode, LoadBalancerStatus, LoadBalancers, Mode, Outcome, PortStatus, Scope, ScopeId,
+    ServiceOutcome, ServiceState,
+};
+pub use locks::KeyedLocks;
+pub use reconcile::{Applied, Model, Operation, Reconciler};
+
+/// One cloud, as the controllers see it.
+pub trait Cloud: Send + Sync + 'static {
+    /// The provider's name: the scheme of its provider IDs and the value of `--cloud-provider`.
+    fn name(&self) -> &'static str;
+
+    /// Whether the cluster has an identity in this cloud. Without one the manager refuses to start unless
+    /// `--allow-untagged-cloud` is given, since resources could not be told apart.
+    fn has_cluster_id(&self) -> bool;
+
+    /// Looking up instances, for the node controllers.
+    fn instances(&self) -> Option<Arc<dyn Instances>>;
+
+    /// Load balancers, for the service controller.
+    fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>>;
+}
