@@ -19,6 +19,7 @@ pub mod cloud;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod metrics;
 pub mod node;
 pub mod service;
 

@@ -1,5 +1,8 @@
 //! The cluster side: trimmed objects, the shared store, patches.
 
+pub mod events;
 pub mod objects;
 pub mod patch;
 pub mod store;
+pub mod token_bucket;
+pub mod workqueue;
