@@ -18,6 +18,7 @@
 pub mod cloud;
 pub mod cluster;
 pub mod config;
+pub mod controllers;
 pub mod error;
 pub mod metrics;
 pub mod node;

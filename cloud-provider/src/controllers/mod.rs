@@ -1,0 +1,61 @@
+//! The controllers. Each is a struct with a `run` that ends when its token is cancelled.
+
+pub mod node;
+pub mod node_lifecycle;
+pub mod service;
+
+use std::sync::Arc;
+
+use crate::{
+    cluster::{
+        events::Subject,
+        objects::{Node, Object, Service},
+    },
+    node::taints,
+};
+
+/// Marks nodes that run no kubelet; no instance stands behind them.
+const VIRTUAL_KUBELET: (&str, &str) = ("type", "virtual-kubelet");
+
+/// Whether a node belongs to a virtual kubelet. Such nodes are left alone.
+fn is_virtual(node: &Node) -> bool {
+    node.label(VIRTUAL_KUBELET.0) == Some(VIRTUAL_KUBELET.1)
+}
+
+/// Whether a node waits for its initialisation by this process.
+fn waits_for_initialization(node: &Node) -> bool {
+    taints::is_uninitialized(node) && !is_virtual(node)
+}
+
+/// The subject of an event about a node.
+fn about_node(node: &Node) -> Subject {
+    Subject {
+        api_version: "v1".into(),
+        kind: "Node".into(),
+        namespace: None,
+        name: node.name().into(),
+        uid: node.uid().into(),
+    }
+}
+
+/// The subject of an event about a service.
+fn about_service(service: &Service) -> Subject {
+    let key = service.key();
+    Subject {
+        api_version: "v1".into(),
+        kind: "Service".into(),
+        namespace: Some(key.namespace),
+        name: key.name,
+        uid: service.uid().into(),
+    }
+}
+
+/// The first few names of a list, and how many more there are, for a log line.
+fn some_names(nodes: &[Arc<Node>]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = nodes.iter().take(SHOWN).map(|node| node.name()).collect::<Vec<_>>().join(", ");
+    if nodes.len() > SHOWN {
+        text.push_str(&format!(" and {} more", nodes.len() - SHOWN));
+    }
+    text
+}

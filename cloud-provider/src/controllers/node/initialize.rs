@@ -1,0 +1,122 @@
+//! Initialising the nodes of one batch.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::api::{Patch, PatchParams};
+
+use super::NodeController;
+use crate::{
+    Error, Kind,
+    cloud::{Freshness, Instance, Metadata, Want},
+    cluster::{
+        events::Severity,
+        objects::{Key, Node, Object},
+        patch,
+        workqueue::Taken,
+    },
+    controllers::{about_node, some_names, waits_for_initialization},
+    error::Result,
+    node::{labels, taints},
+};
+
+/// How often a write is tried anew when the node changed meanwhile.
+const CONFLICT_TRIES: usize = 10;
+/// How old an answer may be that initialises a node: as long as a batch gathers.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl NodeController {
+    pub(super) async fn initialize(&self, batch: Vec<(Taken<Key>, Arc<Node>)>) {
+        let nodes: Vec<Arc<Node>> = batch.iter().map(|(_, node)| node.clone()).collect();
+        tracing::debug!(nodes = nodes.len(), first = %nodes[0].name(), "initialising nodes");
+        let answers = self.instances.look_up(&nodes, Want::Metadata, Freshness::Within(FRESH)).await;
+        debug_assert_eq!(answers.len(), nodes.len(), "one answer per node is the trait's contract");
+        let work: Vec<_> = batch.into_iter().zip(answers).collect();
+        self.each(self.settings.concurrent_node_syncs, work, |((key, node), answer)| async move {
+            match self.initialize_one(&node, answer).await {
+                Ok(()) => self.queue.forget(&key),
+                Err(error) => self.try_again(&key, &node, &error),
+            }
+        })
+        .await;
+    }
+
+    async fn initialize_one(&self, node: &Node, answer: Result<Instance>) -> Result<()> {
+        let metadata = match answer? {
+            Instance::Present { metadata: Some(metadata), .. } => metadata,
+            Instance::Present { metadata: None, .. } => {
+                tracing::info!(node = %node.name(), "the cloud has no metadata for this node yet, it stays uninitialized");
+                return Ok(());
+            }
+            Instance::Foreign => {
+                tracing::info!(node = %node.name(), provider_id = node.provider_id(), "node of another cloud left alone");
+                return Ok(());
+            }
+            Instance::Gone => return Err(Error::not_found("instance not found")),
+        };
+        if metadata.provider_id.is_empty() && node.provider_id().is_none() {
+            let problem = format!("cloud provider does not set node provider ID for node {}", node.name());
+            return Err(Error::transient(problem));
+        }
+        let written = self.write_addresses(node, &metadata).await;
+        let current = match written {
+            Ok(written) => written,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.make_schedulable(current.as_ref().unwrap_or(node), &metadata).await?;
+        self.recorder.event(&about_node(node), Severity::Normal, "Synced", "Node synced successfully");
+        Ok(())
+    }
+
+    /// Provider ID, labels and the removal of the taint, in one write that fails if the node changed.
+    async fn make_schedulable(&self, node: &Node, metadata: &Metadata) -> Result<()> {
+        let uid = node.uid().to_owned();
+        let mut node = std::borrow::Cow::Borrowed(node);
+        for tries in 1.. {
+            let provider_id = node.provider_id().is_none().then_some(metadata.provider_id.as_str());
+            let labels = labels::of_instance(metadata, node.metadata.labels.as_ref());
+            let taints = taints::without_uninitialized(&node.spec.taints);
+            let version = node.metadata.resource_version.as_deref().unwrap_or_default();
+            let patch = Patch::Strategic(patch::node_initialized(version, provider_id, &labels, &taints));
+            let conflict = match self.api.patch(node.name(), &PatchParams::default(), &patch).await {
+                Ok(_) => break,
+                Err(kube::Error::Api(status)) if status.code == 409 && tries < CONFLICT_TRIES => status,
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+                Err(error) => return Err(Error::from(error).context(format!("initialize node {}", node.name()))),
+            };
+            tracing::debug!(node = %node.name(), tries, reason = %conflict.message, "the node changed meanwhile, reading it again");
+            match self.api.get_opt(node.name()).await? {
+                Some(live) if live.uid() == uid && waits_for_initialization(&live) => {
+                    node = std::borrow::Cow::Owned(live)
+                }
+                // Deleted, replaced, or initialised by somebody else.
+                _ => return Ok(()),
+            }
+        }
+        self.observe_delay(&node);
+        tracing::info!(node = %node.name(), provider_id = %metadata.provider_id, zone = %metadata.zone, "initialized node");
+        Ok(())
+    }
+
+    fn observe_delay(&self, node: &Node) {
+        let Some(created) = &node.metadata.creation_timestamp else { return };
+        let seconds = jiff::Timestamp::now().duration_since(created.0).as_secs_f64();
+        self.taint_removal_delay.observe(seconds);
+        self.initial_sync_delay.observe(seconds);
+    }
+
+    /// Puts a node back, after the wait that the cloud named or the queue's back-off.
+    fn try_again(&self, key: &Key, node: &Arc<Node>, error: &Error) {
+        let retry_in = match error.retry_after() {
+            Some(wait) => {
+                self.queue.add_after(key.clone(), wait);
+                wait
+            }
+            None => self.queue.add_rate_limited(key.clone()),
+        };
+        if *error.kind() == Kind::Refused {
+            return tracing::debug!(node = %key, error = %error.chain(), "node not initialized");
+        }
+        tracing::warn!(node = %some_names(std::slice::from_ref(node)), error = %error.chain(), ?retry_in, "node not initialized");
+    }
+}

@@ -1,0 +1,181 @@
+//! The cloud node controller: tells new nodes what their instances are, and keeps addresses and labels true.
+//!
+//! A node that registers with the uninitialized taint is gathered with its like into a batch, and one look-up serves the
+//! batch. Each node then gets, in this order: its addresses (status), then provider ID and labels together with the
+//! removal of the taint, in one conditional write. So a node is never schedulable before its addresses are known.
+
+mod addresses;
+mod initialize;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use prometheus::Histogram;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::waits_for_initialization;
+use crate::{
+    cloud::Instances,
+    cluster::{
+        events::Recorder,
+        objects::{Key, Node, Object},
+        patch,
+        store::{Change, Store},
+        workqueue::{Backoff, Gather, Taken, WorkQueue},
+    },
+    metrics::Metrics,
+    node::labels,
+};
+
+/// How nodes are gathered into batches: at once when few come, up to a second while many do. The next batch gathers
+/// while the one before is worked on.
+const GATHER: Gather = Gather { idle: Duration::from_millis(100), max_wait: Duration::from_secs(1), max_items: 500 };
+/// How many batches are worked on at the same time.
+const BATCHES: usize = 4;
+/// Writes at the same time where the flags do not say.
+const AUTOMATIC_WRITES: usize = 16;
+
+/// How the controller paces itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Nodes of one batch that are written at the same time; `None` means automatic.
+    pub concurrent_node_syncs: Option<usize>,
+    /// Nodes whose status is written at the same time in the periodic pass; `None` means as above.
+    pub concurrent_node_status_updates: Option<usize>,
+    /// The time between two passes over all addresses, from the end of one to the start of the next.
+    pub status_update_frequency: Duration,
+}
+
+/// The controller.
+pub struct NodeController {
+    instances: Arc<dyn Instances>,
+    nodes: Store<Node>,
+    api: Api<Node>,
+    recorder: Recorder,
+    queue: WorkQueue<Key>,
+    settings: Settings,
+    taint_removal_delay: Histogram,
+    initial_sync_delay: Histogram,
+}
+
+impl NodeController {
+    /// A controller over `nodes`, which somebody else feeds.
+    pub fn new(
+        instances: Arc<dyn Instances>,
+        nodes: Store<Node>,
+        client: Client,
+        recorder: Recorder,
+        settings: Settings,
+        metrics: &Metrics,
+    ) -> Self {
+        const BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
+        Self {
+            instances,
+            nodes,
+            api: Api::all(client),
+            recorder,
+            queue: WorkQueue::new("Nodes", Backoff::NODES, metrics),
+            settings,
+            taint_removal_delay: metrics.histogram(
+                "node_controller_cloud_provider_taint_removal_delay_seconds",
+                "Time from a node's creation to the removal of its uninitialized taint.",
+                BUCKETS,
+            ),
+            initial_sync_delay: metrics.histogram(
+                "node_controller_initial_node_sync_delay_seconds",
+                "Time from a node's creation to its first complete synchronisation.",
+                BUCKETS,
+            ),
+        }
+    }
+
+    /// Runs until `token` is cancelled; what is being worked on then is finished up to its next write.
+    pub async fn run(self, token: CancellationToken) {
+        let queue = self.queue.clone();
+        self.nodes.subscribe(move |change| {
+            let (Change::Added(node) | Change::Updated { new: node, .. }) = change else { return };
+            if waits_for_initialization(node) || !stale_labels(node).is_empty() {
+                queue.add(node.key());
+            }
+        });
+        let controller = Arc::new(self);
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = controller.clone().work() => {}
+            () = controller.refresh_addresses() => {}
+        }
+        controller.queue.shut_down();
+    }
+
+    /// Takes batches from the queue, a few at a time.
+    async fn work(self: Arc<Self>) {
+        self.nodes.synced().await;
+        let mut batches = JoinSet::new();
+        while let Some(batch) = self.queue.next_batch(GATHER).await {
+            while batches.len() >= BATCHES {
+                rethrow(batches.join_next().await);
+            }
+            while let Some(finished) = batches.try_join_next() {
+                rethrow(Some(finished));
+            }
+            batches.spawn(self.clone().work_on(batch));
+        }
+    }
+
+    async fn work_on(self: Arc<Self>, batch: Vec<Taken<Key>>) {
+        let mut fresh = Vec::new();
+        for key in batch {
+            match self.nodes.get(&key) {
+                Some(node) if waits_for_initialization(&node) => fresh.push((key, node)),
+                Some(node) => self.follow_older_labels(&key, &node).await,
+                None => self.queue.forget(&key),
+            }
+        }
+        if !fresh.is_empty() {
+            self.initialize(fresh).await;
+        }
+    }
+
+    /// For an initialised node whose current labels differ from the older ones.
+    async fn follow_older_labels(&self, key: &Key, node: &Node) {
+        let labels = stale_labels(node);
+        if labels.is_empty() {
+            return self.queue.forget(key);
+        }
+        let written =
+            self.api.patch(node.name(), &PatchParams::default(), &Patch::Strategic(patch::labels(&labels))).await;
+        match written {
+            Ok(_) => self.queue.forget(key),
+            Err(kube::Error::Api(status)) if status.code == 404 => self.queue.forget(key),
+            Err(error) => {
+                let retry_in = self.queue.add_rate_limited(key.clone());
+                tracing::warn!(node = %key, error = %crate::Error::from(error).chain(), ?retry_in, "failed update labels for node");
+            }
+        }
+    }
+
+    /// Bounded concurrency for writes of `T`s.
+    async fn each<T, F: Future<Output = ()>>(&self, limit: Option<usize>, items: Vec<T>, work: impl FnMut(T) -> F) {
+        let limit = limit.unwrap_or(AUTOMATIC_WRITES).max(1);
+        futures::stream::iter(items).for_each_concurrent(limit, work).await;
+    }
+}
+
+/// The labels that have to follow older ones, see [`labels::follow_older_keys`].
+fn stale_labels(node: &Node) -> std::collections::BTreeMap<String, String> {
+    node.metadata.labels.as_ref().map(labels::follow_older_keys).unwrap_or_default()
+}
+
+/// A panic in a batch goes on in the controller, so that it ends the process and is not lost.
+fn rethrow(finished: Option<Result<(), tokio::task::JoinError>>) {
+    if let Some(Err(error)) = finished
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}

@@ -1,0 +1,231 @@
+//! The service controller: gives services of type LoadBalancer their load balancers.
+//!
+//! ```text
+//! service changes ─► queue ─► scope of the service ─► LoadBalancers::sync ─► status, finalizer, events
+//! node changes ─► coalesced ─► services whose set of backends really changes ─┘
+//! ```
+//!
+//! The queue holds services; a worker takes one and works on its whole scope. Rounds of one scope never overlap. What a
+//! service needs is remembered nowhere but in the cluster: a restart puts every service through a round, and a round that
+//! finds nothing to change writes nothing.
+
+mod fan_out;
+mod outcome;
+mod sync;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use kube::{Api, Client};
+use prometheus::{Histogram, IntCounter};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cloud::{KeyedLocks, LoadBalancers},
+    cluster::{
+        events::Recorder,
+        objects::{Key, Node, Object, Service},
+        store::{Change, Store},
+        workqueue::{Backoff, WorkQueue},
+    },
+    metrics::{Metrics, exponential_buckets},
+    service::{nodes, predicates},
+};
+
+/// Services worked on at the same time where the flag does not say.
+const AUTOMATIC_SYNCS: usize = 10;
+
+/// How the controller paces itself.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `--cluster-name`.
+    pub cluster_name: Arc<str>,
+    /// Services worked on at the same time; `None` means automatic.
+    pub concurrent_service_syncs: Option<usize>,
+}
+
+/// The controller.
+pub struct ServiceController {
+    load_balancers: Arc<dyn LoadBalancers>,
+    services: Store<Service>,
+    nodes: Store<Node>,
+    client: Client,
+    recorder: Recorder,
+    queue: WorkQueue<Key>,
+    settings: Settings,
+    scopes: KeyedLocks,
+    state: Mutex<State>,
+    nodes_changed: Notify,
+    metrics: ServiceMetrics,
+}
+
+/// What is known beyond the store. Small, and rebuilt from the cluster after a restart.
+#[derive(Default)]
+struct State {
+    /// Services that changed themselves; others are in the queue only because their backends did.
+    changed: HashSet<Key>,
+    /// Services that are gone from the cluster, in their last known form, until nothing of them is left in the cloud.
+    orphans: HashMap<Key, Vec<Arc<Service>>>,
+    /// The backends that each service's load balancer was last told, sorted.
+    told: HashMap<Key, Vec<String>>,
+}
+
+struct ServiceMetrics {
+    host_updates: IntCounter,
+    host_update_latency: Histogram,
+    node_sync_latency: Histogram,
+    node_sync_errors: IntCounter,
+}
+
+impl ServiceController {
+    /// A controller over `services` and `nodes`, which somebody else feeds.
+    pub fn new(
+        load_balancers: Arc<dyn LoadBalancers>,
+        services: Store<Service>,
+        nodes: Store<Node>,
+        client: Client,
+        recorder: Recorder,
+        settings: Settings,
+        metrics: &Metrics,
+    ) -> Self {
+        let buckets = exponential_buckets(1.0, 2.0, 15);
+        Self {
+            load_balancers,
+            services,
+            nodes,
+            client,
+            recorder,
+            queue: WorkQueue::new("service", Backoff::SERVICES, metrics),
+            settings,
+            scopes: KeyedLocks::default(),
+            state: Mutex::default(),
+            nodes_changed: Notify::new(),
+            metrics: ServiceMetrics {
+                host_updates: metrics.counter(
+                    "service_controller_loadbalancer_sync_total",
+                    "Load balancers whose backends were brought up to date after a change of nodes.",
+                ),
+                host_update_latency: metrics.histogram(
+                    "service_controller_update_loadbalancer_host_latency_seconds",
+                    "Time to bring the backends of one load balancer up to date.",
+                    &buckets,
+                ),
+                node_sync_latency: metrics.histogram(
+                    "service_controller_nodesync_latency_seconds",
+                    "Time to find the load balancers that a change of nodes concerns.",
+                    &buckets,
+                ),
+                node_sync_errors: metrics.counter(
+                    "service_controller_nodesync_error_total",
+                    "Load balancers whose backends could not be brought up to date.",
+                ),
+            },
+        }
+    }
+
+    /// Runs until `token` is cancelled; rounds in flight then end at their next step.
+    pub async fn run(self, token: CancellationToken) {
+        let controller = Arc::new(self);
+        controller.clone().watch_services();
+        controller.clone().watch_nodes();
+        let mut workers = JoinSet::new();
+        for _ in 0..controller.settings.concurrent_service_syncs.unwrap_or(AUTOMATIC_SYNCS).max(1) {
+            workers.spawn(controller.clone().work());
+        }
+        workers.spawn(controller.clone().fan_out());
+        tokio::select! {
+            () = token.cancelled() => {}
+            // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
+            Some(Err(error)) = workers.join_next() => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
+        }
+        controller.queue.shut_down();
+    }
+
+    fn watch_services(self: Arc<Self>) {
+        let services = self.services.clone();
+        services.subscribe(move |change| match change {
+            Change::Added(service) => {
+                if predicates::wants_load_balancer(service) || predicates::needs_cleanup(service) {
+                    self.enqueue_changed(service.key());
+                }
+            }
+            Change::Updated { old, new } => {
+                if predicates::needs_update(old, new)
+                    || predicates::needs_cleanup(new) && !predicates::needs_cleanup(old)
+                {
+                    self.enqueue_changed(new.key());
+                }
+            }
+            Change::Deleted(service) => {
+                // Usually we took its finalizer off ourselves, after its load balancer was gone. Where somebody else did,
+                // the load balancer that this process knows of would be forgotten.
+                let key = service.key();
+                let held = predicates::has_finalizer(service) && !service.is_terminating();
+                if predicates::wants_load_balancer(service) && (held || self.state().told.contains_key(&key)) {
+                    self.state().orphans.entry(key.clone()).or_default().push(service.clone());
+                    self.enqueue_changed(key);
+                } else {
+                    self.forget(&key);
+                }
+            }
+        });
+    }
+
+    fn watch_nodes(self: Arc<Self>) {
+        let store = self.nodes.clone();
+        store.subscribe(move |change| {
+            let matters = match change {
+                Change::Added(_) | Change::Deleted(_) => true,
+                Change::Updated { old, new } => nodes::matters(old, new),
+            };
+            if matters {
+                self.nodes_changed.notify_one();
+            }
+        });
+    }
+
+    fn enqueue_changed(&self, key: Key) {
+        self.state().changed.insert(key.clone());
+        self.queue.add(key);
+    }
+
+    fn forget(&self, key: &Key) {
+        self.queue.forget(key);
+        let mut state = self.state();
+        state.told.remove(key);
+        state.changed.remove(key);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn api(&self, key: &Key) -> Api<Service> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
+    async fn work(self: Arc<Self>) {
+        // Without all nodes a round would take backends away.
+        tokio::join!(self.services.synced(), self.nodes.synced());
+        while let Some(key) = self.queue.next().await {
+            self.sync(&key).await;
+        }
+    }
+
+    /// The nodes that are eligible as backends in general, sorted by name.
+    fn eligible_nodes(&self) -> Arc<[Arc<Node>]> {
+        self.nodes.list().into_iter().filter(|node| nodes::is_eligible(node)).collect()
+    }
+
+    /// The identities of a service's backends among `nodes`, sorted.
+    fn backends(&self, service: &Service, nodes: &[Arc<Node>]) -> Vec<String> {
+        let mut backends: Vec<String> =
+            nodes.iter().filter_map(|node| self.load_balancers.backend(service, node)).collect();
+        backends.sort_unstable();
+        backends.dedup();
+        backends
+    }
+}

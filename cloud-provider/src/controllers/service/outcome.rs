@@ -1,0 +1,200 @@
+//! From the outcome of a round to status, finalizer, events and the next try.
+
+use std::sync::Arc;
+
+use super::{ServiceController, sync::Round};
+use crate::{
+    Error, Kind,
+    cloud::{LoadBalancerStatus, Mode, Outcome, ServiceOutcome, ServiceState},
+    cluster::{
+        events::Severity,
+        objects::{Key, Object, Service},
+        patch::{FinalizerChange, ServicePatch},
+    },
+    error::Result,
+    service::predicates,
+};
+
+impl ServiceController {
+    pub(super) async fn conclude(&self, round: Round, mut outcome: Outcome) {
+        for service in &round.scope.wanted {
+            let key = service.key();
+            let result = outcome.services.remove(&key);
+            let changed =
+                outcome.changes.iter().any(|change| change.service.as_ref().is_none_or(|owner| *owner == key));
+            match self.conclude_wanted(service, result, changed, &round).await {
+                Ok(()) => {
+                    self.queue.forget(&key);
+                    if let Some(backends) = round.backends.get(&key) {
+                        self.state().told.insert(key, backends.clone());
+                    }
+                }
+                Err(error) => self.report_failure(service, &round, &error),
+            }
+        }
+        for service in &round.scope.unwanted {
+            let key = service.key();
+            let result = outcome.services.remove(&key);
+            let changed =
+                outcome.changes.iter().any(|change| change.service.as_ref().is_none_or(|owner| *owner == key));
+            match self.conclude_unwanted(service, result, changed, &round).await {
+                Ok(()) => self.removed(service),
+                Err(error) => self.report_failure(service, &round, &error),
+            }
+        }
+    }
+
+    async fn conclude_wanted(
+        &self,
+        service: &Service,
+        result: Option<ServiceOutcome>,
+        changed: bool,
+        round: &Round,
+    ) -> Result<()> {
+        let result = result.ok_or_else(|| no_answer(service))?;
+        let mut patch = ServicePatch { annotations: annotations(&result), ..ServicePatch::default() };
+        let status = match &result.state {
+            ServiceState::Present(status) => Some(status),
+            ServiceState::Absent | ServiceState::Unsettled | ServiceState::Elsewhere => None,
+        };
+        patch.status = status.filter(|status| **status != service.status.load_balancer);
+        let status_changed = patch.status.is_some();
+        if !patch.is_empty() {
+            self.patch(service, &patch)
+                .await
+                .map_err(|error| error.context("failed to update load balancer status"))?;
+        }
+        if let Some(error) = result.error {
+            return Err(error);
+        }
+        if result.state == ServiceState::Elsewhere {
+            return Ok(());
+        }
+        if round.mode == Mode::Backends {
+            if changed {
+                self.tell(service, Severity::Normal, "UpdatedLoadBalancer", "Updated load balancer with new hosts");
+            }
+            return Ok(());
+        }
+        let quiet = round.quiet.contains(&service.key());
+        if quiet && (changed || status_changed) {
+            self.tell(service, Severity::Normal, "EnsuringLoadBalancer", "Ensuring load balancer");
+        }
+        if !quiet || changed || status_changed {
+            self.tell(service, Severity::Normal, "EnsuredLoadBalancer", "Ensured load balancer");
+        }
+        Ok(())
+    }
+
+    /// The finalizer goes only when nothing is left in the cloud.
+    async fn conclude_unwanted(
+        &self,
+        service: &Service,
+        result: Option<ServiceOutcome>,
+        changed: bool,
+        round: &Round,
+    ) -> Result<()> {
+        let result = result.ok_or_else(|| no_answer(service))?;
+        if changed {
+            self.tell(service, Severity::Normal, "DeletingLoadBalancer", "Deleting load balancer");
+        }
+        if let Some(error) = result.error {
+            return Err(error);
+        }
+        let gone = matches!(result.state, ServiceState::Absent | ServiceState::Elsewhere);
+        if !gone {
+            return Err(Error::transient("the load balancer is not gone yet"));
+        }
+        if !round.orphans.iter().any(|orphan| orphan.uid() == service.uid()) {
+            let empty = LoadBalancerStatus::default();
+            let has_status = service.status.load_balancer != empty && !matches!(result.state, ServiceState::Elsewhere);
+            let patch = ServicePatch {
+                finalizer: predicates::has_finalizer(service).then_some(FinalizerChange::Remove(predicates::FINALIZER)),
+                status: has_status.then_some(&empty),
+                annotations: annotations(&result),
+            };
+            if !patch.is_empty() {
+                self.state().told.remove(&service.key());
+                self.patch(service, &patch)
+                    .await
+                    .map_err(|error| error.context("failed to remove load balancer cleanup finalizer"))?;
+            }
+        }
+        self.tell(service, Severity::Normal, "DeletedLoadBalancer", "Deleted load balancer");
+        Ok(())
+    }
+
+    fn removed(&self, service: &Arc<Service>) {
+        let key = service.key();
+        let mut state = self.state();
+        if let Some(orphans) = state.orphans.get_mut(&key) {
+            orphans.retain(|orphan| orphan.uid() != service.uid());
+            if orphans.is_empty() {
+                state.orphans.remove(&key);
+            }
+        }
+        state.told.remove(&key);
+        drop(state);
+        self.queue.forget(&key);
+    }
+
+    /// Tells the service what went wrong and puts it back, after the wait that the cloud named or the queue's back-off.
+    /// Something that merely takes its time is no failure.
+    pub(super) fn report_failure(&self, service: &Arc<Service>, round: &Round, error: &Error) {
+        let key = service.key();
+        let backends_only = round.mode == Mode::Backends;
+        if !backends_only {
+            self.state().changed.insert(key.clone());
+        }
+        let retry_in = match error.retry_after() {
+            Some(wait) => {
+                self.queue.add_after(key.clone(), wait);
+                wait
+            }
+            None => self.queue.add_rate_limited(key.clone()),
+        };
+        let chain = error.chain();
+        match error.kind() {
+            Kind::Pending { .. } => {
+                return tracing::info!(service = %key, waiting = %chain, ?retry_in, "load balancer not finished");
+            }
+            Kind::Refused => return tracing::debug!(service = %key, error = %chain, "load balancer not synced"),
+            _ => {}
+        }
+        tracing::warn!(service = %key, error = %chain, ?retry_in, "error syncing load balancer");
+        if backends_only {
+            self.metrics.node_sync_errors.inc();
+            let nodes: Vec<Arc<_>> = round.scope.nodes.iter().take(20).cloned().collect();
+            let names = nodes.iter().map(|node| node.name()).collect::<Vec<_>>().join(" ");
+            let total = round.scope.nodes.len();
+            let more = if total > nodes.len() { format!(" <{} more>", total - nodes.len()) } else { String::new() };
+            let message = format!(
+                "Error updating load balancer with new hosts [{names}{more}] [node names limited, total number of nodes: {total}], error: {chain}"
+            );
+            return self.tell(service, Severity::Warning, "UpdateLoadBalancerFailed", message);
+        }
+        let unwanted = round.scope.unwanted.iter().any(|other| other.uid() == service.uid());
+        let orphan = round.orphans.iter().any(|orphan| orphan.uid() == service.uid());
+        let (reason, message) = match (orphan, unwanted) {
+            (true, _) => ("DeleteLoadBalancerFailed", format!("Error deleting load balancer: {chain}")),
+            (_, true) => (
+                "SyncLoadBalancerFailed",
+                format!("Error syncing load balancer: failed to delete load balancer: {chain}"),
+            ),
+            _ => (
+                "SyncLoadBalancerFailed",
+                format!("Error syncing load balancer: failed to ensure load balancer: {chain}"),
+            ),
+        };
+        self.tell(service, Severity::Warning, reason, message);
+    }
+}
+
+fn annotations(result: &ServiceOutcome) -> std::collections::BTreeMap<&str, Option<&str>> {
+    result.annotations.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect()
+}
+
+fn no_answer(service: &Service) -> Error {
+    let key: Key = service.key();
+    Error::transient(format!("the provider gave no outcome for service {key}"))
+}

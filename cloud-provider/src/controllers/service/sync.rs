@@ -1,0 +1,147 @@
+//! One round of one scope.
+
+use std::{collections::HashMap, sync::Arc};
+
+use kube::api::{Patch, PatchParams};
+use tokio::time::Instant;
+
+use super::ServiceController;
+use crate::{
+    cloud::{Mode, Scope, ScopeId},
+    cluster::{
+        events::Severity,
+        objects::{Key, Object, Service},
+        patch::{FinalizerChange, ServicePatch},
+    },
+    controllers::about_service,
+    error::{Error, Result},
+    service::predicates,
+};
+
+/// What a round is about, beyond what the cloud gets to see.
+pub(super) struct Round {
+    pub(super) scope: Scope,
+    pub(super) mode: Mode,
+    /// Services that are gone from the cluster.
+    pub(super) orphans: Vec<Arc<Service>>,
+    /// The backends that the load balancers are told in this round.
+    pub(super) backends: HashMap<Key, Vec<String>>,
+    /// Services whose round shall only be told of where it changes something: the first one after a start.
+    pub(super) quiet: Vec<Key>,
+}
+
+impl ServiceController {
+    /// Works on the scope of the service `key`.
+    pub(super) async fn sync(&self, key: &Key) {
+        // An orphan goes first: a new service of the same name must not wait for it in the same round.
+        let orphans = self.state().orphans.get(key).cloned().unwrap_or_default();
+        for orphan in orphans {
+            self.sync_scope(key, &orphan, vec![orphan.clone()]).await;
+        }
+        match self.services.get(key) {
+            Some(service) => self.sync_scope(key, &service, Vec::new()).await,
+            None if self.state().orphans.contains_key(key) => {}
+            None => self.forget(key),
+        }
+    }
+
+    async fn sync_scope(&self, key: &Key, service: &Arc<Service>, orphans: Vec<Arc<Service>>) {
+        let id = self.load_balancers.scope(service);
+        let _round = self.scopes.lock(&id.0).await;
+        let round = self.round(id, key, orphans);
+        if round.scope.wanted.is_empty() && round.scope.unwanted.is_empty() {
+            return self.forget(key);
+        }
+        if let Err((failed, error)) = self.add_finalizers(&round).await {
+            return self.report_failure(&failed, &round, &error);
+        }
+        self.announce(&round);
+        let started = Instant::now();
+        let outcome = self.load_balancers.sync(&round.scope, round.mode).await;
+        if round.mode == Mode::Backends {
+            self.metrics.host_updates.inc();
+            self.metrics.host_update_latency.observe(started.elapsed().as_secs_f64());
+        }
+        self.conclude(round, outcome).await;
+    }
+
+    /// Gathers the scope from the store, as it is now.
+    fn round(&self, id: ScopeId, key: &Key, orphans: Vec<Arc<Service>>) -> Round {
+        let nodes = self.eligible_nodes();
+        let members: Vec<Arc<Service>> = self
+            .services
+            .list()
+            .into_iter()
+            .filter(|service| predicates::wants_load_balancer(service) || predicates::needs_cleanup(service))
+            .filter(|service| self.load_balancers.scope(service) == id)
+            // A new service waits until nothing is left of an orphan of its name.
+            .filter(|service| orphans.iter().all(|orphan| orphan.key() != service.key()))
+            .collect();
+        let (unwanted, wanted): (Vec<_>, Vec<_>) = members.into_iter().partition(|service| {
+            predicates::needs_cleanup(service) || !predicates::wants_load_balancer(service) || service.is_terminating()
+        });
+        let backends: HashMap<Key, Vec<String>> =
+            wanted.iter().map(|service| (service.key(), self.backends(service, &nodes))).collect();
+        let unwanted: Vec<_> = unwanted.into_iter().chain(orphans.iter().cloned()).collect();
+
+        let mut state = self.state();
+        let mut changed = state.changed.remove(key);
+        for service in wanted.iter().chain(&unwanted) {
+            changed |= state.changed.remove(&service.key());
+        }
+        let known = wanted.iter().all(|service| state.told.contains_key(&service.key()));
+        let mode = if changed || !known || !unwanted.is_empty() { Mode::Full } else { Mode::Backends };
+        let settled = |service: &&Arc<Service>| {
+            predicates::has_finalizer(service)
+                && !service.status.load_balancer.ingress.is_empty()
+                && !state.told.contains_key(&service.key())
+        };
+        let quiet = wanted.iter().filter(settled).map(|service| service.key()).collect();
+        drop(state);
+        let scope = Scope { id, cluster_name: self.settings.cluster_name.clone(), wanted, unwanted, nodes };
+        Round { scope, mode, orphans, backends, quiet }
+    }
+
+    /// The finalizer comes before anything is made in the cloud.
+    async fn add_finalizers(&self, round: &Round) -> Result<(), (Arc<Service>, Error)> {
+        for service in round.scope.wanted.iter().filter(|service| !predicates::has_finalizer(service)) {
+            let patch = ServicePatch {
+                finalizer: Some(FinalizerChange::Add(predicates::FINALIZER)),
+                ..ServicePatch::default()
+            };
+            self.patch(service, &patch)
+                .await
+                .map_err(|error| (service.clone(), error.context("failed to add load balancer cleanup finalizer")))?;
+        }
+        Ok(())
+    }
+
+    /// Writes through `services/status`, the one way that existing roles grant. A service that is gone is fine.
+    pub(super) async fn patch(&self, service: &Service, patch: &ServicePatch<'_>) -> Result<()> {
+        let key = service.key();
+        let finalizers = service.metadata.finalizers.clone().unwrap_or_default();
+        let body = Patch::Strategic(patch.to_value(&finalizers));
+        match self.api(&key).patch_status(&key.name, &PatchParams::default(), &body).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn announce(&self, round: &Round) {
+        for service in &round.scope.wanted {
+            let key = service.key();
+            if round.mode == Mode::Full && !round.quiet.contains(&key) {
+                self.tell(service, Severity::Normal, "EnsuringLoadBalancer", "Ensuring load balancer");
+            }
+            if round.scope.nodes.is_empty() {
+                let message = "There are no available nodes for LoadBalancer";
+                self.tell(service, Severity::Warning, "UnAvailableLoadBalancer", message);
+            }
+        }
+    }
+
+    pub(super) fn tell(&self, service: &Service, severity: Severity, reason: &'static str, message: impl Into<String>) {
+        self.recorder.event(&about_service(service), severity, reason, message);
+    }
+}
