@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod config;
 pub mod controllers;
 pub mod error;
+pub mod manager;
 pub mod metrics;
 pub mod node;
 pub mod service;

@@ -1,0 +1,5 @@
+//! Composition: flags, leader election, serving, and the controllers' lives.
+
+pub mod provider;
+
+pub use provider::{Context, Provider};
