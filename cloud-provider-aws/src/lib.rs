@@ -1,1 +1,4 @@
 //! The Kubernetes cloud controller manager for Amazon Web Services.
+
+pub mod client;
+pub mod metrics;

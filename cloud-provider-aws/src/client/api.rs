@@ -1,0 +1,145 @@
+//! The clients of the three services, and the one way through which every call goes.
+
+use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
+
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use cloud_provider::{
+    Kind,
+    cloud::{Access, Gate},
+    metrics::Metrics,
+};
+use tokio::time::Instant;
+
+use super::{Error, Result, Service, Settings, credential, delay::CrossRequestDelay, endpoints};
+use crate::metrics::ApiMetrics;
+
+/// The AWS API of one region and account. Cheap to clone; clones share connections, credentials and pacing.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    region: String,
+    ec2: aws_sdk_ec2::Client,
+    elb: aws_sdk_elasticloadbalancing::Client,
+    elbv2: aws_sdk_elasticloadbalancingv2::Client,
+    gate: Gate,
+    metrics: ApiMetrics,
+    delay: CrossRequestDelay,
+}
+
+impl Client {
+    /// Makes the clients. Credentials are only fetched by the first call.
+    pub async fn new(settings: &Settings, gate: Gate, metrics: &Metrics) -> Self {
+        let metrics = ApiMetrics::new(metrics);
+        let config = credential::sdk_config(settings, metrics.clone()).await;
+        let region = &settings.region;
+        let mut ec2 = aws_sdk_ec2::config::Builder::from(&config);
+        let mut elb = aws_sdk_elasticloadbalancing::config::Builder::from(&config);
+        let mut elbv2 = aws_sdk_elasticloadbalancingv2::config::Builder::from(&config);
+        if let Some(endpoint) = &settings.endpoints.ec2 {
+            ec2 = ec2.endpoint_resolver(endpoints::Fixed::new(endpoint, region));
+        }
+        if let Some(endpoint) = &settings.endpoints.elb {
+            elb = elb.endpoint_resolver(endpoints::Fixed::new(endpoint, region));
+        }
+        if let Some(endpoint) = &settings.endpoints.elbv2 {
+            elbv2 = elbv2.endpoint_resolver(endpoints::Fixed::new(endpoint, region));
+        }
+        Self(Arc::new(Inner {
+            region: region.clone(),
+            ec2: aws_sdk_ec2::Client::from_conf(ec2.build()),
+            elb: aws_sdk_elasticloadbalancing::Client::from_conf(elb.build()),
+            elbv2: aws_sdk_elasticloadbalancingv2::Client::from_conf(elbv2.build()),
+            gate,
+            metrics,
+            delay: CrossRequestDelay::default(),
+        }))
+    }
+
+    /// The region of all calls.
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// EC2's client; what it sends goes through [`Client::call`].
+    pub(crate) fn ec2(&self) -> &aws_sdk_ec2::Client {
+        &self.0.ec2
+    }
+
+    /// The classic load balancers' client; what it sends goes through [`Client::call`].
+    pub(crate) fn elb(&self) -> &aws_sdk_elasticloadbalancing::Client {
+        &self.0.elb
+    }
+
+    /// The network load balancers' client; what it sends goes through [`Client::call`].
+    pub(crate) fn elbv2(&self) -> &aws_sdk_elasticloadbalancingv2::Client {
+        &self.0.elbv2
+    }
+
+    /// Sends one request, which the SDK tries up to three times, each for 30 seconds at most.
+    ///
+    /// In order: waits for what earlier throttling asks for, asks the gate, sends, records the metrics, and gives a
+    /// failure its kind. `operation` is the name of the API's action.
+    pub(crate) fn call<T, E>(
+        &self,
+        service: Service,
+        operation: &'static str,
+        access: Access,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send,
+        E: ProvideErrorMetadata + StdError + Send + 'static,
+    {
+        // The SDKs' futures take many kilobytes; they do not belong into those of our callers.
+        let request = Box::pin(request);
+        async move {
+            self.admit(service, operation, access).await?;
+            match request.await {
+                Ok(answer) => {
+                    tracing::trace!(operation, "called AWS");
+                    Ok(answer)
+                }
+                Err(error) => Err(self.failed(operation, service, Error::from_sdk(service, operation, &error))),
+            }
+        }
+    }
+
+    /// Times one logical request, with all its pages, under one of upstream's names such as `describe_instance`.
+    pub(crate) async fn timed<T>(&self, request: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let start = Instant::now();
+        let result = work.await;
+        self.0.metrics.request(request, start.elapsed(), result.is_ok());
+        result
+    }
+
+    async fn admit(&self, service: Service, operation: &'static str, access: Access) -> Result<()> {
+        let delay = self.0.delay.before_request(Instant::now());
+        if delay > Duration::ZERO {
+            tracing::warn!(operation, ?delay, "waiting before a call to AWS, since earlier calls were throttled");
+            tokio::time::sleep(delay).await;
+        }
+        let refused =
+            |error: cloud_provider::Error| Error::of_kind(service, operation, Kind::Refused, error.to_string());
+        self.0.gate.admit(access, operation).map_err(refused)
+    }
+
+    fn failed(&self, operation: &'static str, service: Service, error: Error) -> Error {
+        if error.code() == Some("RequestLimitExceeded") {
+            self.0.delay.throttled();
+            self.0.metrics.throttled(operation);
+        }
+        if let Some(status) = error.status().filter(|status| *status >= 400) {
+            self.0.metrics.failed(service, operation, status);
+        }
+        tracing::debug!(operation, %error, request_id = error.request_id(), "a call to AWS failed");
+        error
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("region", &self.0.region).finish_non_exhaustive()
+    }
+}
