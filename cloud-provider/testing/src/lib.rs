@@ -2,10 +2,12 @@
 //! are sure to end.
 //!
 //! - [`control_plane`]: a real etcd and kube-apiserver, found, downloaded or built on the spot.
+//! - [`objects`]: nodes as kubelets register them, services that want a load balancer, heartbeats.
 //! - [`process`]: running a program under test, its logs, signals and memory.
 //! - [`progress`]: telling the user what takes its time.
 
 pub mod control_plane;
+pub mod objects;
 pub mod process;
 pub mod progress;
 
