@@ -195,7 +195,9 @@ fn node_info(name: &str) -> Value {
 /// The same images on every node, each by digest and by tag.
 fn images() -> Vec<Value> {
     let image = |n: usize| {
-        let repository = format!("123456789012.dkr.ecr.eu-central-1.amazonaws.com/platform/services/component-{n:02}");
+        let repository = format!(
+            "123456789012.dkr.ecr.eu-central-1.amazonaws.com/platform/customer-facing-services/payment-worker-{n:02}"
+        );
         let digest = format!("{:032x}{:032x}", fingerprint(&repository), fingerprint(&format!("{repository} low")));
         let names = [format!("{repository}@sha256:{digest}"), format!("{repository}:v1.{n}.0-20260214")];
         json!({ "names": names, "sizeBytes": 48_000_000 + 7_919_000 * n })
