@@ -1,0 +1,6 @@
+//! The controllers on a real control plane.
+
+mod harness;
+mod node;
+mod node_lifecycle;
+mod service;

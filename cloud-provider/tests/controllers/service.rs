@@ -1,0 +1,139 @@
+use std::{sync::Arc, time::Duration};
+
+use cloud_provider::{
+    Error, Kind,
+    controllers::service::{ServiceController, Settings},
+};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use crate::harness::{Harness, ScriptedLoadBalancers, eventually};
+
+const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
+
+fn start(harness: &mut Harness, load_balancers: &Arc<ScriptedLoadBalancers>) {
+    let controller = ServiceController::new(
+        load_balancers.clone(),
+        harness.services.clone(),
+        harness.nodes.clone(),
+        harness.client.clone(),
+        harness.events.recorder("service-controller"),
+        Settings { cluster_name: "kubernetes".into(), concurrent_service_syncs: None },
+        &harness.metrics,
+    );
+    harness.write_events();
+    harness.tasks.spawn(controller.run(harness.token.clone()));
+}
+
+async fn hostname(harness: &Harness, name: &str) -> Option<String> {
+    let service = harness.services_api().get(name).await.unwrap();
+    service.status?.load_balancer?.ingress?.first()?.hostname.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_lives_from_creation_to_deletion() {
+    let mut harness = Harness::start().await;
+    let cloud = Arc::new(ScriptedLoadBalancers::default());
+    harness.create_node("n1", json!({"providerID": "fake://1"})).await;
+    start(&mut harness, &cloud);
+    let made = harness.create_service("web", json!(null)).await;
+    let name = eventually("the status is written", || hostname(&harness, "web")).await;
+    assert_eq!(name, "web.example.com");
+    let api = harness.services_api();
+    assert_eq!(api.get("web").await.unwrap().metadata.finalizers, Some(vec![FINALIZER.to_owned()]));
+    let uid = made.metadata.uid.unwrap();
+    assert_eq!(cloud.made.lock().unwrap()[&uid], ["fake://1"]);
+
+    // Our own writes and changes that do not matter cost no round.
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    api.patch("web", &PatchParams::default(), &Patch::Strategic(label)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(cloud.log(), ["Full default/web"]);
+
+    // A burst of nodes is one update; a node without instance is none.
+    for index in 2..6 {
+        harness.create_node(&format!("n{index}"), json!({"providerID": format!("fake://{index}")})).await;
+    }
+    harness.create_node("raw", json!({})).await;
+    eventually("the backends follow", || async { (cloud.made.lock().unwrap()[&uid].len() == 5).then_some(()) }).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(cloud.log(), ["Full default/web", "Backends default/web"]);
+
+    api.delete("web", &DeleteParams::default()).await.unwrap();
+    eventually("the service is gone", || async { api.get_opt("web").await.unwrap().is_none().then_some(()) }).await;
+    assert!(cloud.made.lock().unwrap().is_empty());
+    let expected = [
+        "DeletedLoadBalancer",
+        "DeletingLoadBalancer",
+        "EnsuredLoadBalancer",
+        "EnsuringLoadBalancer",
+        "UpdatedLoadBalancer",
+    ];
+    eventually("the events are written", || async { (harness.event_reasons("web").await == expected).then_some(()) })
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(cloud.log().last().unwrap(), "Full default/web away", "no round after the last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_type_takes_the_load_balancer_away_and_keeps_the_service() {
+    let mut harness = Harness::start().await;
+    let cloud = Arc::new(ScriptedLoadBalancers::default());
+    start(&mut harness, &cloud);
+    harness.create_service("web", json!(null)).await;
+    eventually("the status is written", || hostname(&harness, "web")).await;
+    let api = harness.services_api();
+    let change = json!({"spec": {"type": "ClusterIP"}});
+    api.patch("web", &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
+    eventually("status and finalizer go", || async {
+        let service = api.get("web").await.unwrap();
+        let clear = service.status.unwrap().load_balancer.unwrap_or_default().ingress.is_none();
+        (clear && service.metadata.finalizers.is_none()).then_some(())
+    })
+    .await;
+    assert!(cloud.made.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_cloud_is_told_on_the_service_and_loses_nothing() {
+    let mut harness = Harness::start().await;
+    let cloud = Arc::new(ScriptedLoadBalancers::default());
+    *cloud.error.lock().unwrap() =
+        Some(|| Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(1)) }, "too many calls"));
+    start(&mut harness, &cloud);
+    harness.create_service("web", json!(null)).await;
+    eventually("the failure is told", || async {
+        harness.event_reasons("web").await.contains(&"SyncLoadBalancerFailed".to_owned()).then_some(())
+    })
+    .await;
+    assert_eq!(hostname(&harness, "web").await, None);
+    *cloud.error.lock().unwrap() = None;
+    eventually("the status is written", || hostname(&harness, "web")).await;
+
+    // While the cloud fails, a deletion is held by the finalizer.
+    *cloud.error.lock().unwrap() = Some(|| Error::transient("down"));
+    let api = harness.services_api();
+    api.delete("web", &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(api.get_opt("web").await.unwrap().is_some());
+    *cloud.error.lock().unwrap() = None;
+    eventually("the service is gone", || async { api.get_opt("web").await.unwrap().is_none().then_some(()) }).await;
+    assert!(cloud.made.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_finalizer_was_taken_off_by_force_leaves_nothing_behind() {
+    let mut harness = Harness::start().await;
+    let cloud = Arc::new(ScriptedLoadBalancers::default());
+    start(&mut harness, &cloud);
+    harness.create_service("web", json!(null)).await;
+    eventually("the status is written", || hostname(&harness, "web")).await;
+    let api = harness.services_api();
+    let force = json!({"metadata": {"finalizers": null}});
+    api.patch("web", &PatchParams::default(), &Patch::Merge(force)).await.unwrap();
+    api.delete("web", &DeleteParams::default()).await.unwrap();
+    eventually("the load balancer is gone", || async { cloud.made.lock().unwrap().is_empty().then_some(()) }).await;
+    harness.create_service("web", json!(null)).await;
+    eventually("a new service of the name gets its own", || hostname(&harness, "web")).await;
+    assert_eq!(cloud.made.lock().unwrap().len(), 1);
+}
