@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use crate::{Error, Kind, error::Result};
@@ -20,42 +17,46 @@ pub enum Access {
 }
 
 /// Decides whether writes may leave this process. One gate is shared by all clients of a process.
-///
-/// It is closed for good in a dry run, and when leadership is lost: from then on another process may be writing.
 #[derive(Clone)]
-pub struct Gate(Arc<AtomicU8>);
+pub struct Gate(Arc<Inner>);
 
-const OPEN: u8 = 0;
-const DRY_RUN: u8 = 1;
-const LOST: u8 = 2;
+struct Inner {
+    dry_run: bool,
+    leading: OnceLock<Leading>,
+}
+
+type Leading = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Gate {
-    /// A gate that lets everything through.
+    /// A gate that lets everything through, unless [`open_while`](Self::open_while) narrows it.
     pub fn open() -> Self {
-        Self(Arc::new(AtomicU8::new(OPEN)))
+        Self(Arc::new(Inner { dry_run: false, leading: OnceLock::new() }))
     }
 
     /// A gate that refuses every write, for a dry run.
     pub fn dry_run() -> Self {
-        Self(Arc::new(AtomicU8::new(DRY_RUN)))
+        Self(Arc::new(Inner { dry_run: true, leading: OnceLock::new() }))
     }
 
-    /// Refuses every write from now on, because leadership was lost.
-    pub fn close(&self) {
-        self.0.store(LOST, Ordering::SeqCst);
+    /// From now on writes pass only while `leading` says so: after the leadership is lost another process may be
+    /// writing. Only the first call counts; a process leads once.
+    pub fn open_while(&self, leading: Leading) {
+        let _ = self.0.leading.set(leading);
     }
 
     /// Whether this is a dry run.
     pub fn is_dry_run(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == DRY_RUN
+        self.0.dry_run
     }
 
     /// Lets a call through or refuses it with [`Kind::Refused`]. Clients ask right before they send.
     pub fn admit(&self, access: Access, operation: &str) -> Result<()> {
-        let reason = match (access, self.0.load(Ordering::SeqCst)) {
-            (Access::Read, _) | (Access::Write, OPEN) => return Ok(()),
-            (Access::Write, DRY_RUN) => "this is a dry run",
-            (Access::Write, _) => "leadership was lost",
+        let lost = || self.0.leading.get().is_some_and(|leading| !leading());
+        let reason = match access {
+            Access::Read => return Ok(()),
+            Access::Write if self.0.dry_run => "this is a dry run",
+            Access::Write if lost() => "leadership was lost",
+            Access::Write => return Ok(()),
         };
         Err(Error::new(Kind::Refused, format!("{operation} held back: {reason}")))
     }
@@ -63,17 +64,15 @@ impl Gate {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.0.load(Ordering::SeqCst) {
-            OPEN => "open",
-            DRY_RUN => "dry run",
-            _ => "leadership lost",
-        };
-        write!(f, "Gate({state})")
+        let open = self.admit(Access::Write, "").is_ok();
+        f.debug_struct("Gate").field("dry_run", &self.0.dry_run).field("open", &open).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -85,10 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_is_closed_with_its_original() {
+    fn writes_stop_when_leadership_ends() {
         let gate = Gate::open();
         let clone = gate.clone();
-        gate.close();
+        let leading = Arc::new(AtomicBool::new(true));
+        let answer = leading.clone();
+        gate.open_while(Arc::new(move || answer.load(Ordering::SeqCst)));
+        assert!(clone.admit(Access::Write, "CreateListener").is_ok());
+        leading.store(false, Ordering::SeqCst);
         assert!(clone.admit(Access::Write, "CreateListener").is_err());
+        assert!(clone.admit(Access::Read, "DescribeInstances").is_ok());
     }
 }
