@@ -1,4 +1,7 @@
 //! The Kubernetes cloud controller manager for Amazon Web Services.
 
 pub mod client;
+pub mod cluster_id;
+pub mod config;
 pub mod metrics;
+pub mod provider_id;

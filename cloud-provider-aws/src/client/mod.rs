@@ -18,7 +18,7 @@ pub use api::Client;
 #[cfg(feature = "sdk")]
 pub use credential::Imds;
 pub use error::{Error, Result};
-#[cfg_attr(not(feature = "sdk"), expect(unused_imports, reason = "only calls have pages"))]
+#[cfg(feature = "sdk")]
 pub(crate) use paging::all_pages;
 
 /// The services that are called.
