@@ -1,5 +1,6 @@
 //! The cluster side: trimmed objects, the shared store, patches.
 
+pub mod client;
 pub mod events;
 pub mod objects;
 pub mod patch;

@@ -1,5 +1,6 @@
 //! Composition: flags, leader election, serving, and the controllers' lives.
 
+pub mod leader;
 pub mod provider;
 
 pub use provider::{Context, Provider};

@@ -1,0 +1,191 @@
+//! One request: gate, rate limit, attempts, metrics.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, header};
+use kube::client::Body;
+use prometheus::{HistogramVec, IntCounterVec};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use super::connection::Connection;
+use super::{Access, Gate, Policy, Refused};
+use crate::cluster::token_bucket::TokenBucket;
+use crate::metrics::Metrics;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Pause before a read is sent again after its connection broke.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// No answer came in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from the API server within {0:?}")]
+struct TimedOut(Duration);
+
+pub(super) struct Transport {
+    pub(super) connection: Connection,
+    pub(super) host: String,
+    pub(super) policy: Policy,
+    pub(super) bucket: Option<TokenBucket>,
+    pub(super) access: Access,
+    pub(super) gate: Option<Gate>,
+    pub(super) metrics: RequestMetrics,
+}
+
+impl Transport {
+    pub(super) async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let deadline = Instant::now() + self.policy.total;
+        let method = request.method().clone();
+        if !is_watch(&request) {
+            self.throttle(&method).await;
+        }
+        let (parts, body) = request.into_parts();
+        let mut body = Some(body);
+        let mut attempt = 0;
+        loop {
+            // Right before sending: the gate may have closed while this request waited.
+            self.permit(&method)?;
+            let sent = match body.as_ref().and_then(Body::try_clone) {
+                Some(copy) => copy,
+                None => body.take().unwrap_or_else(Body::empty),
+            };
+            let request = Request::from_parts(parts.clone(), sent);
+            let result = self.attempt(request, deadline).await;
+            let pause = body.as_ref().and_then(|_| self.pause(&method, &result, attempt));
+            let Some(pause) = pause.filter(|pause| Instant::now() + *pause < deadline) else { return result };
+            attempt += 1;
+            debug!(%method, uri = %parts.uri, attempt, ?pause, "request is sent again");
+            let code = code(&result);
+            self.metrics.retries.with_label_values(&[code.as_str(), method.as_str(), &self.host]).inc();
+            sleep(pause).await;
+        }
+    }
+
+    fn permit(&self, method: &Method) -> Result<(), Refused> {
+        if *method == Method::GET || *method == Method::HEAD {
+            return Ok(());
+        }
+        match (self.access, &self.gate) {
+            (Access::ReadOnly, _) => Err(Refused::DryRun),
+            (Access::ReadWrite, Some(gate)) if !gate() => Err(Refused::NotLeading),
+            _ => Ok(()),
+        }
+    }
+
+    async fn throttle(&self, method: &Method) {
+        if let Some(bucket) = &self.bucket {
+            let waited = bucket.take().await;
+            self.metrics.limited.with_label_values(&[method.as_str(), &self.host]).observe(waited.as_secs_f64());
+        }
+    }
+
+    /// Sends once; after a 401 once more if there are new credentials.
+    async fn attempt(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, BoxError> {
+        let again = request.body().try_clone().map(|body| {
+            let mut again = Request::new(body);
+            again.method_mut().clone_from(request.method());
+            again.uri_mut().clone_from(request.uri());
+            again.headers_mut().clone_from(request.headers());
+            again
+        });
+        let (client, generation) = self.connection.current(false).await;
+        let result = self.exchange(&client, request, deadline).await;
+        let refused = matches!(&result, Ok(response) if response.status() == StatusCode::UNAUTHORIZED);
+        let Some(again) = again.filter(|_| refused) else { return result };
+        let (fresh, newer) = self.connection.current(true).await;
+        if newer == generation { result } else { self.exchange(&fresh, again, deadline).await }
+    }
+
+    async fn exchange(
+        &self,
+        client: &kube::Client,
+        request: Request<Body>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, BoxError> {
+        let start = Instant::now();
+        let limit = self.policy.attempt.min(deadline - start);
+        let method = request.method().clone();
+        let result = match timeout(limit, client.send(request)).await {
+            Ok(result) => result.map_err(BoxError::from),
+            Err(_) => Err(TimedOut(limit).into()),
+        };
+        let labels = [method.as_str(), &self.host];
+        self.metrics.duration.with_label_values(&labels).observe(start.elapsed().as_secs_f64());
+        self.metrics.requests.with_label_values(&[code(&result).as_str(), method.as_str(), &self.host]).inc();
+        result
+    }
+
+    /// How long to wait before the next attempt; none when this was the last one.
+    fn pause(&self, method: &Method, result: &Result<Response<Body>, BoxError>, attempt: u32) -> Option<Duration> {
+        if attempt >= self.policy.retries {
+            return None;
+        }
+        match result {
+            Ok(response) => retry_after(response),
+            Err(error) if *method == Method::GET && !error.is::<TimedOut>() => Some(RECONNECT_PAUSE),
+            Err(_) => None,
+        }
+    }
+}
+
+/// When the server asks to come back: it says so only for requests that it did not execute.
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let status = response.status();
+    if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+        return None;
+    }
+    let seconds: u64 = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    // A little apart, so that those turned away together do not come back together.
+    Some(Duration::from_secs(seconds).max(Duration::from_millis(100)).mul_f64(1.0 + 0.1 * rand::random::<f64>()))
+}
+
+fn is_watch(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
+}
+
+fn code(result: &Result<Response<Body>, BoxError>) -> String {
+    result.as_ref().map_or_else(|_| "<error>".to_owned(), |response| response.status().as_u16().to_string())
+}
+
+/// client-go's request metrics.
+#[derive(Clone)]
+pub(super) struct RequestMetrics {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    limited: HistogramVec,
+    retries: IntCounterVec,
+}
+
+impl RequestMetrics {
+    pub(super) fn new(metrics: &Metrics) -> RequestMetrics {
+        const SECONDS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+        RequestMetrics {
+            requests: metrics.counter_vec(
+                "rest_client_requests_total",
+                "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.",
+                &["code", "method", "host"],
+            ),
+            duration: metrics.histogram_vec(
+                "rest_client_request_duration_seconds",
+                "[ALPHA] Request latency in seconds. Broken down by verb, and host.",
+                &SECONDS,
+                &["verb", "host"],
+            ),
+            limited: metrics.histogram_vec(
+                "rest_client_rate_limiter_duration_seconds",
+                "[ALPHA] Client side rate limiter latency in seconds. Broken down by verb, and host.",
+                &SECONDS,
+                &["verb", "host"],
+            ),
+            retries: metrics.counter_vec(
+                "rest_client_request_retries_total",
+                "[ALPHA] Number of request retries, partitioned by status code, verb, and host.",
+                &["code", "verb", "host"],
+            ),
+        }
+    }
+}
