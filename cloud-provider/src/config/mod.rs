@@ -1,4 +1,5 @@
 //! Formats inherited from the Go programs: cloud config files, durations, feature gates.
 
 pub mod duration;
+pub mod feature_gates;
 pub mod gcfg;

@@ -1,6 +1,10 @@
 //! Composition: flags, leader election, serving, and the controllers' lives.
 
+pub mod cli;
 pub mod leader;
+pub mod logging;
+pub mod names;
+pub mod options;
 pub mod provider;
 
 pub use provider::{Context, Provider};
