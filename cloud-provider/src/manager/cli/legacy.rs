@@ -2,6 +2,10 @@
 //! version does not have.
 
 use super::Flag;
+use crate::{
+    config::feature_gates::{Gate, WATCH_BASED_ROUTES_RECONCILIATION, WEBHOOK},
+    manager::options::values::Switches,
+};
 
 /// A flag that upstream no longer has.
 pub(super) struct Removed {
@@ -65,6 +69,12 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("webhooks", "webhooks are not served yet"),
 ];
 
+/// Feature gates of the same kind.
+const GATES_WITHOUT_EFFECT: &[(Gate, &str)] = &[
+    (WATCH_BASED_ROUTES_RECONCILIATION, "routes are not managed yet"),
+    (WEBHOOK, "webhooks are not served yet"),
+];
+
 /// The removed flag of a name.
 pub(super) fn removed(name: &str) -> Option<&'static Removed> {
     REMOVED.iter().find(|removed| removed.name == name)
@@ -86,5 +96,11 @@ pub(super) fn without_effect(flags: &[Flag]) -> Vec<String> {
         let (name, text) = WITHOUT_EFFECT.iter().find(|(name, _)| *name == flag.name)?;
         Some(format!("Flag --{name}={} is not in effect: {text}", flag.value))
     };
-    flags.iter().filter(is_used).filter_map(notice).collect()
+    let gates = flags.iter().filter(|flag| flag.name == "feature-gates").flat_map(|flag| {
+        let Switches(switches) = flag.value.parse().unwrap_or_default();
+        let is_on = move |(gate, _): &&(Gate, &str)| switches.get(gate.name) == Some(&true);
+        GATES_WITHOUT_EFFECT.iter().filter(is_on)
+    });
+    let gate_notice = |(gate, text): &(Gate, &str)| format!("Feature gate {} is not in effect: {text}", gate.name);
+    flags.iter().filter(is_used).filter_map(notice).chain(gates.map(gate_notice)).collect()
 }

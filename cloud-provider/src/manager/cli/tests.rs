@@ -206,6 +206,10 @@ fn flags_without_effect_warn_only_when_they_change_something() {
         parse(&["--cluster-cidr=10.0.0.0/8"]).warnings,
         ["Flag --cluster-cidr=10.0.0.0/8 is not in effect: routes and pod address ranges are not managed yet"]
     );
+    assert_eq!(
+        parse(&["--feature-gates=CloudControllerManagerWebhook=1,WatchList=true"]).warnings,
+        ["Feature gate CloudControllerManagerWebhook is not in effect: webhooks are not served yet"]
+    );
 }
 
 #[test]

@@ -8,9 +8,12 @@ use super::{
     Errors, path,
     values::{Strings, Switches, flatten},
 };
-use crate::config::{
-    duration::GoDuration,
-    feature_gates::{FeatureGates, Gate},
+use crate::{
+    cluster::client::Limit,
+    config::{
+        duration::GoDuration,
+        feature_gates::{FeatureGates, Gate},
+    },
 };
 
 /// Requests per second to the API server when only the burst is given, as upstream's default.
@@ -83,22 +86,6 @@ pub struct Generic {
     pub feature_gates: Vec<Switches>,
 }
 
-/// How fast one client may talk to the API server.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RateLimit {
-    /// The API server's flow control sets the pace.
-    Automatic,
-    /// No limit on our side.
-    Unlimited,
-    /// A token bucket.
-    Limited {
-        /// Requests per second, more than zero.
-        qps: f32,
-        /// Size of the bucket, at least one.
-        burst: u32,
-    },
-}
-
 /// What a cloud provider and its controllers are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudSettings {
@@ -132,18 +119,19 @@ impl Generic {
         gates
     }
 
-    /// One of the two flags alone goes with upstream's default of the other. Zero is client-go's word for its own
-    /// defaults, which controller managers never use; it means unset here.
-    pub(super) fn rate_limit(&self) -> RateLimit {
+    /// None for no limit on our side: the API server's flow control sets the pace. One of the two flags alone goes
+    /// with upstream's default of the other. Zero is client-go's word for its own defaults, which controller managers
+    /// never use; it means unset here.
+    pub(super) fn limit(&self) -> Option<Limit> {
         let qps = self.kube_api_qps.filter(|qps| *qps != 0.0);
         let burst = self.kube_api_burst.filter(|burst| *burst > 0);
-        if qps.is_some_and(|qps| qps < 0.0) {
-            return RateLimit::Unlimited;
+        if qps.is_some_and(|qps| qps < 0.0) || qps.is_none() && burst.is_none() {
+            return None;
         }
-        if qps.is_none() && burst.is_none() {
-            return RateLimit::Automatic;
-        }
-        RateLimit::Limited { qps: qps.unwrap_or(DEFAULT_QPS), burst: burst.unwrap_or(DEFAULT_BURST).unsigned_abs() }
+        Some(Limit {
+            qps: qps.unwrap_or(DEFAULT_QPS).into(),
+            burst: burst.unwrap_or(DEFAULT_BURST).unsigned_abs(),
+        })
     }
 
     pub(super) fn cloud(&self) -> CloudSettings {

@@ -48,16 +48,16 @@ pub struct Global {
     /// Format of logs: text or json
     #[arg(long, default_value = "text")]
     pub logging_format: String,
-    /// [Alpha] In text format, write errors to standard error and the rest to standard output
+    /// In text format, write errors to standard error and the rest to standard output (alpha)
     #[arg(long)]
     pub log_text_split_stream: bool,
-    /// [Alpha] Accepted; every message is written at once
+    /// Accepted; every message is written at once (alpha)
     #[arg(long, default_value = "0")]
     pub log_text_info_buffer_size: Quantity,
-    /// [Alpha] In JSON format, write errors to standard error and the rest to standard output
+    /// In JSON format, write errors to standard error and the rest to standard output (alpha)
     #[arg(long)]
     pub log_json_split_stream: bool,
-    /// [Alpha] Accepted; every message is written at once
+    /// Accepted; every message is written at once (alpha)
     #[arg(long, default_value = "0")]
     pub log_json_info_buffer_size: Quantity,
     /// Print this help and quit

@@ -25,14 +25,14 @@ pub use self::{
     access::{Authentication, AuthenticationSettings, Authorization, AuthorizationSettings, RequestHeaders},
     controllers::{Node, NodeLifecycle, NodeLifecycleSettings, NodeSettings, Service, ServiceSettings, Workers},
     debugging::Debugging,
-    generic::{CloudSettings, Generic, RateLimit},
+    generic::{CloudSettings, Generic},
     global::{Global, Misc, VersionFlag},
     leader_election::{LeaderElection, LeaderElectionSettings, LeaderMigration, LeaderMigrationSettings},
     serving::{SecureServing, ServingCertificate, ServingSettings, TlsVersion},
     webhook::{Webhook, WebhookServing, WebhookSettings},
 };
 use super::{cli::Program, logging::LoggingSettings, names::Selection};
-use crate::config::feature_gates::FeatureGates;
+use crate::{cluster::client::Limit, config::feature_gates::FeatureGates};
 
 /// All flags of the core, as given.
 #[derive(Args, Clone, Debug)]
@@ -117,8 +117,8 @@ pub struct ClientSettings {
     pub master: Option<String>,
     /// `--kubeconfig`; none, and no master, means the cluster that the process runs in.
     pub kubeconfig: Option<PathBuf>,
-    /// The limit of each client.
-    pub rate_limit: RateLimit,
+    /// The limit of each client; none for no limit on our side.
+    pub limit: Option<Limit>,
 }
 
 /// A flag or setting that is not valid. Displays as upstream's text.
@@ -199,7 +199,7 @@ impl Options {
             client: ClientSettings {
                 master: Some(self.misc.master.clone()).filter(|master| !master.is_empty()),
                 kubeconfig: path(&self.misc.kubeconfig),
-                rate_limit: self.generic.rate_limit(),
+                limit: self.generic.limit(),
             },
             controller_start_interval: self.generic.controller_start_interval.to_std(),
             controllers,

@@ -60,18 +60,18 @@ fn section_12_11_default_options() {
 #[test]
 fn pacing_flags_are_automatic_until_set() {
     let unset = settings(&[]);
-    assert_eq!(unset.client.rate_limit, RateLimit::Automatic);
+    assert_eq!(unset.client.limit, None);
     assert_eq!((unset.node.syncs, unset.node_lifecycle.syncs, unset.service.syncs), (None, None, None));
     let set = settings(&["--concurrent-service-syncs=1", "--concurrent-node-lifecycle-syncs=2"]);
     assert_eq!((set.service.syncs, set.node_lifecycle.syncs), (NonZero::new(1), NonZero::new(2)));
     for (args, limit) in [
-        (&["--kube-api-qps=50"][..], RateLimit::Limited { qps: 50.0, burst: 30 }),
-        (&["--kube-api-burst=7"], RateLimit::Limited { qps: 20.0, burst: 7 }),
-        (&["--kube-api-qps=5.5", "--kube-api-burst=7"], RateLimit::Limited { qps: 5.5, burst: 7 }),
-        (&["--kube-api-qps=-1"], RateLimit::Unlimited),
-        (&["--kube-api-qps=0", "--kube-api-burst=0"], RateLimit::Automatic),
+        (&["--kube-api-qps=50"][..], Some(Limit { qps: 50.0, burst: 30 })),
+        (&["--kube-api-burst=7"], Some(Limit { qps: 20.0, burst: 7 })),
+        (&["--kube-api-qps=5.5", "--kube-api-burst=7"], Some(Limit { qps: 5.5, burst: 7 })),
+        (&["--kube-api-qps=-1"], None),
+        (&["--kube-api-qps=0", "--kube-api-burst=0"], None),
     ] {
-        assert_eq!(settings(args).client.rate_limit, limit, "{args:?}");
+        assert_eq!(settings(args).client.limit, limit, "{args:?}");
     }
 }
 
