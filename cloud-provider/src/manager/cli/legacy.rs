@@ -70,10 +70,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 ];
 
 /// Feature gates of the same kind.
-const GATES_WITHOUT_EFFECT: &[(Gate, &str)] = &[
-    (WATCH_BASED_ROUTES_RECONCILIATION, "routes are not managed yet"),
-    (WEBHOOK, "webhooks are not served yet"),
-];
+const GATES_WITHOUT_EFFECT: &[(Gate, &str)] =
+    &[(WATCH_BASED_ROUTES_RECONCILIATION, "routes are not managed yet"), (WEBHOOK, "webhooks are not served yet")];
 
 /// The removed flag of a name.
 pub(super) fn removed(name: &str) -> Option<&'static Removed> {

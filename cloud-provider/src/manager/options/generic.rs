@@ -128,10 +128,7 @@ impl Generic {
         if qps.is_some_and(|qps| qps < 0.0) || qps.is_none() && burst.is_none() {
             return None;
         }
-        Some(Limit {
-            qps: qps.unwrap_or(DEFAULT_QPS).into(),
-            burst: burst.unwrap_or(DEFAULT_BURST).unsigned_abs(),
-        })
+        Some(Limit { qps: qps.unwrap_or(DEFAULT_QPS).into(), burst: burst.unwrap_or(DEFAULT_BURST).unsigned_abs() })
     }
 
     pub(super) fn cloud(&self) -> CloudSettings {
