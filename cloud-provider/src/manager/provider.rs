@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use super::cli::Program;
 use crate::{
     cloud::{Cloud, Gate},
     error::Result,
@@ -15,11 +16,18 @@ pub trait Provider: 'static {
     const NAME: &'static str;
     /// The name of the program.
     const COMMAND: &'static str;
+    /// The version, without `v`.
+    const VERSION: &'static str;
     /// The exit status of wrong flags and of every other error before the controllers run: 1 in most of upstream's
     /// programs, 255 in some.
     const FAILURE_EXIT: u8 = 1;
     /// The provider's own flags.
     type Flags: clap::Args + Send + Sync;
+
+    /// Names, version, controllers and gates of the program. A provider with controllers of its own registers them here.
+    fn program() -> Program {
+        Program::new(Self::COMMAND, Self::VERSION).with_usage_error_code(Self::FAILURE_EXIT)
+    }
 
     /// Reads the cloud configuration and gets the cloud ready. Called once, before leader election; reads only.
     ///

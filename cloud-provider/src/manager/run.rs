@@ -1,0 +1,413 @@
+//! The life of the process: parse, elect, run, end.
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::{Api, Client};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Context, Provider,
+    leader::{self, Change, Elector, Leadership},
+    names,
+    options::{RateLimit, Settings},
+};
+use crate::{
+    Error,
+    cloud::{Cloud, Gate},
+    cluster::{
+        client::{self, Clients, Policy},
+        events::Sink,
+        objects::{Node, Service},
+        store::Store,
+    },
+    controllers::{node, node_lifecycle, service},
+    error::Result,
+    manager::{logging, options::Options},
+    metrics::Metrics,
+};
+
+/// How long controllers get to end after a signal before the lease is released all the same.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// The exit status after a panic, as Go's.
+const PANIC_EXIT: i32 = 2;
+/// The exit status when leadership is lost.
+const LOST_EXIT: u8 = 1;
+
+/// Runs the cloud controller manager of provider `P`: all of a provider's `main`.
+///
+/// Exit status: 0 after SIGTERM or SIGINT (the lease is released), and for `--help` and `--version`;
+/// [`FAILURE_EXIT`](Provider::FAILURE_EXIT) for wrong flags and failures before the controllers run; 1 when leadership is
+/// lost; 2 after a panic.
+pub fn run<P: Provider>() -> ExitCode {
+    let program = P::program();
+    let parsed = match program.parse::<P::Flags>(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(exit) => return exit.report(),
+    };
+    let failure = ExitCode::from(P::FAILURE_EXIT);
+    let settings = match parsed.options.validate(&program) {
+        Ok(settings) => settings,
+        Err(errors) => {
+            eprintln!("Error: {errors}");
+            return failure;
+        }
+    };
+    if let Err(error) = logging::init(&settings.logging) {
+        eprintln!("Error: {error}");
+        return failure;
+    }
+    end_on_panic();
+    parsed.report();
+    // A provider is installed once per process; a second one cannot be here before main.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return failure;
+        }
+    };
+    let end = runtime.block_on(Process::<P>::run(parsed.options, settings, parsed.provider));
+    // Nothing that still runs holds up the end.
+    runtime.shutdown_background();
+    match end {
+        Ok(End::Asked) => ExitCode::SUCCESS,
+        Ok(End::Lost) => ExitCode::from(LOST_EXIT),
+        Err(error) => {
+            tracing::error!(error = %error.chain(), "cannot go on");
+            failure
+        }
+    }
+}
+
+/// A few threads serve a controller that waits for networks; more only cost memory.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4)
+}
+
+/// A panic anywhere ends the process: nothing runs on half alive, and the lease expires for the next one.
+fn end_on_panic() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        std::process::exit(PANIC_EXIT);
+    }));
+}
+
+enum End {
+    /// By a signal.
+    Asked,
+    /// Leadership went to somebody else, or could not be renewed.
+    Lost,
+}
+
+/// What lives as long as the process.
+struct Process<P> {
+    settings: Settings,
+    clients: Clients,
+    cloud: Arc<dyn Cloud>,
+    gate: Gate,
+    metrics: Metrics,
+    nodes: Store<Node>,
+    services: Store<Service>,
+    tasks: JoinSet<&'static str>,
+    token: CancellationToken,
+    provider: std::marker::PhantomData<P>,
+}
+
+impl<P: Provider> Process<P> {
+    async fn run(_options: Options, settings: Settings, flags: P::Flags) -> Result<End> {
+        let mut signals = Signals::new()?;
+        let metrics = Metrics::new();
+        let clients = Clients::new(client_settings::<P>(&settings), &metrics);
+        let gate = Gate::open();
+        let starting = Self::start(settings, flags, clients, gate, metrics);
+        let mut process = tokio::select! {
+            process = starting => process?,
+            () = signals.next() => return Ok(End::Asked),
+        };
+        let end = process.lead(&mut signals).await;
+        process.stop().await;
+        end
+    }
+
+    /// Gets the cloud ready and starts to watch: a process that does not lead yet is warm when it does.
+    async fn start(settings: Settings, flags: P::Flags, clients: Clients, gate: Gate, metrics: Metrics) -> Result<Self> {
+        if settings.cloud.provider != P::NAME {
+            let problem = format!("unknown cloud provider {:?}, this program is for {:?}", settings.cloud.provider, P::NAME);
+            return Err(Error::invalid("--cloud-provider", problem));
+        }
+        let cloud = P::build(&flags, Self::context(&settings, &gate, &metrics)?)
+            .await
+            .map_err(|error| error.context(format!("could not init cloud provider {:?}", P::NAME)))?;
+        if !cloud.has_cluster_id() && !settings.cloud.allow_untagged {
+            let problem = "no cluster ID found: a cluster ID is required for this provider to function properly; \
+                           --allow-untagged-cloud lifts this";
+            return Err(Error::invalid("--allow-untagged-cloud", problem));
+        }
+        let (nodes, services, token, mut tasks) =
+            (Store::default(), Store::default(), CancellationToken::new(), JoinSet::new());
+        let client = open(&clients, "shared-informers").await?;
+        let feed = Store::<Node>::run(Store::clone(&nodes), Api::all(client.clone()), token.clone());
+        tasks.spawn(named("node watch", feed));
+        let feed = Store::<Service>::run(Store::clone(&services), Api::all(client), token.clone());
+        tasks.spawn(named("service watch", feed));
+        Ok(Self { settings, clients, cloud, gate, metrics, nodes, services, tasks, token, provider: std::marker::PhantomData })
+    }
+
+    fn context(settings: &Settings, gate: &Gate, metrics: &Metrics) -> Result<Context> {
+        let cloud_config = match &settings.cloud.config_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    Error::invalid("--cloud-config", format!("couldn't open cloud provider configuration {}", path.display()))
+                        .with_source(error)
+                })?;
+                Some(text.into())
+            }
+            None => None,
+        };
+        let registry = P::program().registry().clone();
+        let own = registry.controllers().iter().filter(|controller| {
+            !names::Registry::default().controllers().contains(controller) && settings.controllers.is_enabled(controller)
+        });
+        Ok(Context {
+            cloud_config,
+            cluster_name: settings.cloud.cluster_name.as_str().into(),
+            gate: gate.clone(),
+            metrics: metrics.clone(),
+            provider_controllers: own.map(|controller| controller.name.to_owned()).collect(),
+        })
+    }
+
+    /// Takes part in the election, runs the controllers while leading, and gives the lease back at the end.
+    async fn lead(&mut self, signals: &mut Signals) -> Result<End> {
+        let Some(settings) = self.settings.leader_election.clone() else {
+            self.start_controllers(self.clients.clone()).await?;
+            return self.until_end(signals, None).await;
+        };
+        let events = Sink::new(open(&self.clients, "leader-election-events").await?);
+        let recorder = events.recorder(names::MANAGER);
+        self.tasks.spawn(named("events of the election", events.run(self.token.clone())));
+        let candidacy = leader::Settings {
+            lease_duration: settings.lease_duration,
+            renew_deadline: settings.renew_deadline,
+            retry_period: settings.retry_period,
+            ..leader::Settings::new(settings.namespace, settings.name)
+        };
+        let elector = Elector::new(candidacy, self.clients.clone(), Some(recorder), &self.metrics)
+            .map_err(|error| Error::invalid("--leader-elect", error.to_string()))?;
+        // Not a child of the controllers' token: the lease is kept until they have ended.
+        let election_token = CancellationToken::new();
+        let mut election = elector
+            .run(election_token.clone())
+            .map_err(|error| Error::transient("start the leader election").with_source(error))?;
+        let leadership = tokio::select! {
+            change = election.next() => match change {
+                Some(Change::Acquired(leadership)) => leadership,
+                _ => return Ok(End::Lost),
+            },
+            () = signals.next() => return Ok(End::Asked),
+            failed = ended(&mut self.tasks) => return Err(failed),
+        };
+        self.start_leading(&leadership).await?;
+        let end = tokio::select! {
+            change = election.next() => {
+                tracing::error!(?change, "leaderelection lost");
+                return Ok(End::Lost);
+            }
+            end = self.until_end(signals, Some(&leadership)) => end,
+        };
+        self.stop().await;
+        election_token.cancel();
+        // Bounded by the election itself, which tries once to release the lease.
+        let _ = tokio::time::timeout(SHUTDOWN, election.next()).await;
+        end
+    }
+
+    async fn start_leading(&mut self, leadership: &Leadership) -> Result<()> {
+        self.gate.open_while(leadership.gate());
+        self.start_controllers(self.clients.gated(leadership.gate())).await
+    }
+
+    async fn until_end(&mut self, signals: &mut Signals, leadership: Option<&Leadership>) -> Result<End> {
+        let lost = async {
+            match leadership {
+                Some(leadership) => leadership.ended().cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = signals.next() => Ok(End::Asked),
+            () = lost => Ok(End::Lost),
+            failed = ended(&mut self.tasks) => Err(failed),
+        }
+    }
+
+    /// Starts every controller that is enabled and that the cloud can serve.
+    async fn start_controllers(&mut self, clients: Clients) -> Result<()> {
+        let events = Sink::new(open(&clients, names::MANAGER).await?);
+        let enabled = |controller: &names::Controller| self.settings.controllers.is_enabled(controller);
+        let instances = self.cloud.instances();
+        for controller in [names::CLOUD_NODE, names::CLOUD_NODE_LIFECYCLE] {
+            if enabled(&controller) && instances.is_none() {
+                tracing::warn!(controller = controller.name, "not started: the cloud provider does not support instances");
+            }
+        }
+        let mut started: Vec<(names::Controller, JoinFuture)> = Vec::new();
+        if let Some(instances) = &instances {
+            if enabled(&names::CLOUD_NODE) {
+                let controller = node::NodeController::new(
+                    instances.clone(),
+                    self.nodes.clone(),
+                    open(&clients, names::CLOUD_NODE.client).await?,
+                    events.recorder(names::CLOUD_NODE.event_source),
+                    self.node_settings(),
+                    &self.metrics,
+                );
+                started.push((names::CLOUD_NODE, Box::pin(controller.run(self.token.clone()))));
+            }
+            if enabled(&names::CLOUD_NODE_LIFECYCLE) {
+                let controller = node_lifecycle::NodeLifecycleController::new(
+                    instances.clone(),
+                    self.nodes.clone(),
+                    open(&clients, names::CLOUD_NODE_LIFECYCLE.client).await?,
+                    events.recorder(names::CLOUD_NODE_LIFECYCLE.event_source),
+                    self.node_lifecycle_settings(),
+                    &self.metrics,
+                );
+                started.push((names::CLOUD_NODE_LIFECYCLE, Box::pin(controller.run(self.token.clone()))));
+            }
+        }
+        if enabled(&names::SERVICE_LB) {
+            match self.cloud.load_balancers() {
+                None => tracing::warn!("the cloud provider does not support external load balancers"),
+                Some(load_balancers) => {
+                    let controller = service::ServiceController::new(
+                        load_balancers,
+                        self.services.clone(),
+                        self.nodes.clone(),
+                        open(&clients, names::SERVICE_LB.client).await?,
+                        events.recorder(names::SERVICE_LB.event_source),
+                        self.service_settings(),
+                        &self.metrics,
+                    );
+                    started.push((names::SERVICE_LB, Box::pin(controller.run(self.token.clone()))));
+                }
+            }
+        }
+        self.tasks.spawn(named("events", events.run(self.token.clone())));
+        let pause = self.settings.controller_start_interval;
+        for (controller, run) in started {
+            tracing::info!(controller = controller.name, "starting");
+            self.metrics.controller_running(controller.metric, true);
+            self.tasks.spawn(named(controller.name, run));
+            if !pause.is_zero() {
+                tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>())).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn node_settings(&self) -> node::Settings {
+        let settings = &self.settings.node;
+        node::Settings {
+            concurrent_node_syncs: workers(settings.syncs),
+            concurrent_node_status_updates: workers(settings.status_updates),
+            status_update_frequency: settings.status_update_frequency,
+        }
+    }
+
+    fn node_lifecycle_settings(&self) -> node_lifecycle::Settings {
+        node_lifecycle::Settings {
+            monitor_period: self.settings.node_lifecycle.monitor_period,
+            concurrent_syncs: workers(self.settings.node_lifecycle.syncs),
+            ..node_lifecycle::Settings::default()
+        }
+    }
+
+    fn service_settings(&self) -> service::Settings {
+        service::Settings {
+            cluster_name: self.settings.cloud.cluster_name.as_str().into(),
+            concurrent_service_syncs: workers(self.settings.service.syncs),
+        }
+    }
+
+    /// Ends all tasks; what does not end in time is dropped at its next await.
+    async fn stop(&mut self) {
+        self.token.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN, all).await.is_err() {
+            tracing::warn!("not everything ended in time");
+        }
+        self.tasks.abort_all();
+    }
+}
+
+type JoinFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn named<F: Future<Output = ()>>(name: &'static str, future: F) -> &'static str {
+    future.await;
+    name
+}
+
+/// Waits until a task ends that should run as long as the process.
+async fn ended(tasks: &mut JoinSet<&'static str>) -> Error {
+    match tasks.join_next().await {
+        Some(Ok(name)) => Error::transient(format!("{name} ended unexpectedly")),
+        Some(Err(error)) => Error::transient("a task ended unexpectedly").with_source(error),
+        None => std::future::pending().await,
+    }
+}
+
+async fn open(clients: &Clients, name: &str) -> Result<Client> {
+    clients
+        .client(name, Policy::CONTROLLER)
+        .await
+        .map_err(|error| Error::transient("make a client of the Kubernetes API").with_source(error))
+}
+
+fn client_settings<P: Provider>(settings: &Settings) -> client::Settings {
+    let limit = match settings.client.rate_limit {
+        RateLimit::Automatic => None,
+        RateLimit::Fixed { qps, burst } => Some(client::Limit { qps: qps.into(), burst }),
+    };
+    client::Settings {
+        kubeconfig: settings.client.kubeconfig.clone(),
+        master: settings.client.master.clone(),
+        user_agent: client::user_agent(P::COMMAND, P::VERSION),
+        limit,
+        access: client::Access::ReadWrite,
+    }
+}
+
+fn workers(flag: Option<std::num::NonZeroU32>) -> Option<usize> {
+    flag.and_then(|count| usize::try_from(count.get()).ok())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|error| Error::transient("listen for signals").with_source(error));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM, ending"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT, ending"),
+        }
+    }
+}
