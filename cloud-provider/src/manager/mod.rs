@@ -6,5 +6,7 @@ pub mod logging;
 pub mod names;
 pub mod options;
 pub mod provider;
+mod run;
 
 pub use provider::{Context, Provider};
+pub use run::run;

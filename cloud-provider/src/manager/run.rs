@@ -1,10 +1,6 @@
 //! The life of the process: parse, elect, run, end.
 
-use std::{
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use kube::{Api, Client};
 use tokio::{
@@ -30,10 +26,12 @@ use crate::{
     },
     controllers::{node, node_lifecycle, service},
     error::Result,
-    manager::{logging, options::Options},
+    manager::logging,
     metrics::Metrics,
 };
 
+/// The name of the main client, and the source of events about leases.
+const MANAGER: &str = "cloud-controller-manager";
 /// How long controllers get to end after a signal before the lease is released all the same.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 /// The exit status after a panic, as Go's.
@@ -60,12 +58,19 @@ pub fn run<P: Provider>() -> ExitCode {
             return failure;
         }
     };
-    if let Err(error) = logging::init(&settings.logging) {
-        eprintln!("Error: {error}");
-        return failure;
-    }
+    let verbosity = match logging::init(&settings.logging) {
+        Ok(verbosity) => verbosity,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            return failure;
+        }
+    };
     end_on_panic();
-    parsed.report();
+    for warning in &parsed.warnings {
+        tracing::warn!("{warning}");
+    }
+    logging::log_flags(&parsed.flags, &verbosity);
+    tracing::info!(program = P::COMMAND, version = %parsed.version, "starting");
     // A provider is installed once per process; a second one cannot be here before main.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build() {
@@ -75,7 +80,7 @@ pub fn run<P: Provider>() -> ExitCode {
             return failure;
         }
     };
-    let end = runtime.block_on(Process::<P>::run(parsed.options, settings, parsed.provider));
+    let end = runtime.block_on(Process::<P>::run(settings, parsed.provider));
     // Nothing that still runs holds up the end.
     runtime.shutdown_background();
     match end {
@@ -124,7 +129,7 @@ struct Process<P> {
 }
 
 impl<P: Provider> Process<P> {
-    async fn run(_options: Options, settings: Settings, flags: P::Flags) -> Result<End> {
+    async fn run(settings: Settings, flags: P::Flags) -> Result<End> {
         let mut signals = Signals::new()?;
         let metrics = Metrics::new();
         let clients = Clients::new(client_settings::<P>(&settings), &metrics);
@@ -135,14 +140,24 @@ impl<P: Provider> Process<P> {
             () = signals.next() => return Ok(End::Asked),
         };
         let end = process.lead(&mut signals).await;
-        process.stop().await;
+        // Who lost the lease leaves at once: somebody else works already.
+        if !matches!(end, Ok(End::Lost)) {
+            process.stop().await;
+        }
         end
     }
 
     /// Gets the cloud ready and starts to watch: a process that does not lead yet is warm when it does.
-    async fn start(settings: Settings, flags: P::Flags, clients: Clients, gate: Gate, metrics: Metrics) -> Result<Self> {
+    async fn start(
+        settings: Settings,
+        flags: P::Flags,
+        clients: Clients,
+        gate: Gate,
+        metrics: Metrics,
+    ) -> Result<Self> {
         if settings.cloud.provider != P::NAME {
-            let problem = format!("unknown cloud provider {:?}, this program is for {:?}", settings.cloud.provider, P::NAME);
+            let problem =
+                format!("unknown cloud provider {:?}, this program is for {:?}", settings.cloud.provider, P::NAME);
             return Err(Error::invalid("--cloud-provider", problem));
         }
         let cloud = P::build(&flags, Self::context(&settings, &gate, &metrics)?)
@@ -160,15 +175,29 @@ impl<P: Provider> Process<P> {
         tasks.spawn(named("node watch", feed));
         let feed = Store::<Service>::run(Store::clone(&services), Api::all(client), token.clone());
         tasks.spawn(named("service watch", feed));
-        Ok(Self { settings, clients, cloud, gate, metrics, nodes, services, tasks, token, provider: std::marker::PhantomData })
+        Ok(Self {
+            settings,
+            clients,
+            cloud,
+            gate,
+            metrics,
+            nodes,
+            services,
+            tasks,
+            token,
+            provider: std::marker::PhantomData,
+        })
     }
 
     fn context(settings: &Settings, gate: &Gate, metrics: &Metrics) -> Result<Context> {
         let cloud_config = match &settings.cloud.config_file {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
-                    Error::invalid("--cloud-config", format!("couldn't open cloud provider configuration {}", path.display()))
-                        .with_source(error)
+                    Error::invalid(
+                        "--cloud-config",
+                        format!("couldn't open cloud provider configuration {}", path.display()),
+                    )
+                    .with_source(error)
                 })?;
                 Some(text.into())
             }
@@ -176,7 +205,8 @@ impl<P: Provider> Process<P> {
         };
         let registry = P::program().registry().clone();
         let own = registry.controllers().iter().filter(|controller| {
-            !names::Registry::default().controllers().contains(controller) && settings.controllers.is_enabled(controller)
+            !names::Registry::default().controllers().contains(controller)
+                && settings.controllers.is_enabled(controller)
         });
         Ok(Context {
             cloud_config,
@@ -194,7 +224,7 @@ impl<P: Provider> Process<P> {
             return self.until_end(signals, None).await;
         };
         let events = Sink::new(open(&self.clients, "leader-election-events").await?);
-        let recorder = events.recorder(names::MANAGER);
+        let recorder = events.recorder(MANAGER);
         self.tasks.spawn(named("events of the election", events.run(self.token.clone())));
         let candidacy = leader::Settings {
             lease_duration: settings.lease_duration,
@@ -253,12 +283,15 @@ impl<P: Provider> Process<P> {
 
     /// Starts every controller that is enabled and that the cloud can serve.
     async fn start_controllers(&mut self, clients: Clients) -> Result<()> {
-        let events = Sink::new(open(&clients, names::MANAGER).await?);
+        let events = Sink::new(open(&clients, MANAGER).await?);
         let enabled = |controller: &names::Controller| self.settings.controllers.is_enabled(controller);
         let instances = self.cloud.instances();
         for controller in [names::CLOUD_NODE, names::CLOUD_NODE_LIFECYCLE] {
             if enabled(&controller) && instances.is_none() {
-                tracing::warn!(controller = controller.name, "not started: the cloud provider does not support instances");
+                tracing::warn!(
+                    controller = controller.name,
+                    "not started: the cloud provider does not support instances"
+                );
             }
         }
         let mut started: Vec<(names::Controller, JoinFuture)> = Vec::new();
@@ -376,8 +409,8 @@ async fn open(clients: &Clients, name: &str) -> Result<Client> {
 
 fn client_settings<P: Provider>(settings: &Settings) -> client::Settings {
     let limit = match settings.client.rate_limit {
-        RateLimit::Automatic => None,
-        RateLimit::Fixed { qps, burst } => Some(client::Limit { qps: qps.into(), burst }),
+        RateLimit::Automatic | RateLimit::Unlimited => None,
+        RateLimit::Limited { qps, burst } => Some(client::Limit { qps: qps.into(), burst }),
     };
     client::Settings {
         kubeconfig: settings.client.kubeconfig.clone(),
