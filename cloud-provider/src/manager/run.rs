@@ -13,7 +13,7 @@ use super::{
     Context, Provider,
     leader::{self, Change, Elector, Leadership},
     names,
-    options::{RateLimit, Settings},
+    options::Settings,
 };
 use crate::{
     Error,
@@ -408,15 +408,11 @@ async fn open(clients: &Clients, name: &str) -> Result<Client> {
 }
 
 fn client_settings<P: Provider>(settings: &Settings) -> client::Settings {
-    let limit = match settings.client.rate_limit {
-        RateLimit::Automatic | RateLimit::Unlimited => None,
-        RateLimit::Limited { qps, burst } => Some(client::Limit { qps: qps.into(), burst }),
-    };
     client::Settings {
         kubeconfig: settings.client.kubeconfig.clone(),
         master: settings.client.master.clone(),
         user_agent: client::user_agent(P::COMMAND, P::VERSION),
-        limit,
+        limit: settings.client.limit,
         access: client::Access::ReadWrite,
     }
 }
