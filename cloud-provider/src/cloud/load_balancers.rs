@@ -166,6 +166,16 @@ impl LoadBalancerStatus {
     pub fn hostname(name: impl Into<String>) -> Self {
         Self { ingress: vec![Ingress { hostname: Some(name.into()), ..Ingress::default() }] }
     }
+
+    /// Whether `stored` is what the API server makes of this status: it fills in [`IpMode::Vip`] for an address that names
+    /// no mode, so that comparing as is would find a difference each time.
+    pub fn is_stored_as(&self, stored: &Self) -> bool {
+        let mut completed = self.clone();
+        for ingress in completed.ingress.iter_mut().filter(|ingress| ingress.ip.is_some()) {
+            ingress.ip_mode.get_or_insert(IpMode::Vip);
+        }
+        *self == *stored || completed == *stored
+    }
 }
 
 impl ServiceOutcome {
@@ -182,5 +192,29 @@ impl ServiceOutcome {
     /// When the cloud or the provider wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
         self.error.as_ref().and_then(Error::retry_after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_that_the_api_server_filled_in_is_no_difference() {
+        let address = |ip_mode| LoadBalancerStatus {
+            ingress: vec![Ingress { ip: Some("192.0.2.1".into()), ip_mode, ..Ingress::default() }],
+        };
+        assert!(address(None).is_stored_as(&address(Some(IpMode::Vip))));
+        assert!(address(None).is_stored_as(&address(None)));
+        assert!(!address(None).is_stored_as(&address(Some(IpMode::Proxy))));
+        assert!(!address(Some(IpMode::Proxy)).is_stored_as(&address(Some(IpMode::Vip))));
+    }
+
+    #[test]
+    fn a_host_name_gets_no_mode() {
+        let status = LoadBalancerStatus::hostname("a.example.com");
+        let mut other = status.clone();
+        other.ingress[0].ip_mode = Some(IpMode::Vip);
+        assert!(status.is_stored_as(&status) && !status.is_stored_as(&other));
     }
 }

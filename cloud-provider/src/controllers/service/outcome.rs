@@ -57,7 +57,7 @@ impl ServiceController {
             ServiceState::Present(status) => Some(status),
             ServiceState::Absent | ServiceState::Unsettled | ServiceState::Elsewhere => None,
         };
-        patch.status = status.filter(|status| **status != service.status.load_balancer);
+        patch.status = status.filter(|status| !status.is_stored_as(&service.status.load_balancer));
         let status_changed = patch.status.is_some();
         if !patch.is_empty() {
             self.patch(service, &patch)

@@ -1,0 +1,183 @@
+//! One call: gate, delay, fault, work, log.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_provider::cloud::{Access, Gate};
+use cloud_provider::error::{Error, Kind, Result};
+use tokio::time::Instant;
+
+use super::backend::{Backend, Inner};
+use super::model::Account;
+
+/// What can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Up to 100 machines by ID or by name.
+    DescribeMachines,
+    /// One load balancer and its firewall, by name.
+    DescribeLoadBalancer,
+    /// A new load balancer.
+    CreateLoadBalancer,
+    /// All listeners of a load balancer.
+    SetListeners,
+    /// All backends of a load balancer.
+    SetBackends,
+    /// Removes a load balancer.
+    DeleteLoadBalancer,
+    /// Creates or replaces a firewall.
+    PutFirewall,
+    /// Removes a firewall, which no load balancer may use any more.
+    DeleteFirewall,
+}
+
+impl Operation {
+    fn access(self) -> Access {
+        match self {
+            Self::DescribeMachines | Self::DescribeLoadBalancer => Access::Read,
+            _ => Access::Write,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is refused: too many calls.
+    Throttle {
+        /// How long the cloud asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// It fails.
+    Error(Kind),
+    /// It is carried out, but its answer is lost.
+    LostAnswer,
+    /// It takes longer, and then is carried out.
+    Delay(Duration),
+}
+
+/// A fault and when it strikes.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    operation: Option<Operation>,
+    fault: Fault,
+    left: Option<u32>,
+}
+
+impl Rule {
+    /// Strikes every call of every operation.
+    pub fn always(fault: Fault) -> Self {
+        Self { operation: None, fault, left: None }
+    }
+
+    /// Strikes every call of one operation.
+    pub fn on(operation: Operation, fault: Fault) -> Self {
+        Self { operation: Some(operation), fault, left: None }
+    }
+
+    /// Strikes only the next `times` calls.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.left = Some(times);
+        self
+    }
+
+    fn strikes(&mut self, operation: Operation) -> bool {
+        if self.operation.is_some_and(|only| only != operation) || self.left == Some(0) {
+            return false;
+        }
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        true
+    }
+}
+
+/// A call that was made.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What was called.
+    pub operation: Operation,
+    /// About what: a name, or how many.
+    pub about: String,
+    /// When it was answered.
+    pub at: Instant,
+    /// How it failed, where it did.
+    pub failure: Option<Kind>,
+}
+
+/// A controller's way to the backend.
+#[derive(Clone)]
+pub(super) struct Client {
+    backend: Arc<Backend>,
+    gate: Gate,
+}
+
+impl Client {
+    pub(super) fn new(backend: Arc<Backend>, gate: Gate) -> Self {
+        Self { backend, gate }
+    }
+
+    /// Makes a call. Reads may see the past; writes change the present.
+    pub(super) async fn call<T>(
+        &self,
+        operation: Operation,
+        about: &str,
+        work: impl FnOnce(&mut Account, &Terms<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.gate.admit(operation.access(), &operation.to_string())?;
+        let fault = self.fault(operation);
+        if let Some(Fault::Delay(time)) = &fault {
+            tokio::time::sleep(*time).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+        let failed = |kind: Kind| Err(Error::new(kind, format!("{operation} {about}")));
+
+        let mut inner = self.backend.lock();
+        let result = match fault {
+            Some(Fault::Throttle { retry_after }) => failed(Kind::Throttled { retry_after }),
+            Some(Fault::Error(kind)) => failed(kind),
+            Some(Fault::LostAnswer) => {
+                let _ = carry_out(&mut inner, operation, work);
+                failed(Kind::Transient)
+            }
+            Some(Fault::Delay(_)) | None => carry_out(&mut inner, operation, work),
+        };
+        let failure = result.as_ref().err().map(|error| error.kind().clone());
+        inner.calls.push(Call { operation, about: about.to_owned(), at: Instant::now(), failure });
+        result
+    }
+
+    fn fault(&self, operation: Operation) -> Option<Fault> {
+        let mut inner = self.backend.lock();
+        inner.rules.iter_mut().find_map(|rule| rule.strikes(operation).then(|| rule.fault.clone()))
+    }
+}
+
+/// The conditions that a call meets.
+pub(super) struct Terms<'a> {
+    /// How long a change keeps a load balancer busy.
+    pub(super) settling: Duration,
+    /// Machines that the answer leaves out.
+    pub(super) hidden: &'a std::collections::BTreeSet<String>,
+}
+
+fn carry_out<T>(
+    inner: &mut Inner,
+    operation: Operation,
+    work: impl FnOnce(&mut Account, &Terms<'_>) -> Result<T>,
+) -> Result<T> {
+    let terms = Terms { settling: inner.settling, hidden: &inner.hidden };
+    match &mut inner.stale {
+        Some((until, past)) if operation.access() == Access::Read && *until > Instant::now() => work(past, &terms),
+        _ => work(&mut inner.account, &terms),
+    }
+}

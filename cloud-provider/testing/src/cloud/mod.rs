@@ -1,0 +1,59 @@
+//! A cloud in memory that does what it is told: the reference implementation of the traits, and the double with
+//! which the core is tested.
+//!
+//! [`Backend`] is the cloud's side: what exists in it, how slow and how broken it is, what was called. It outlives
+//! controllers. [`MemoryCloud`] is a controller's side, written as a cloud crate would be: pages of instances by ID or name;
+//! load balancers as resolve, desired, observe, plan, apply, with states that take time.
+
+mod backend;
+mod calls;
+mod instances;
+mod load_balancers;
+mod model;
+
+use std::sync::Arc;
+
+use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler};
+
+pub use backend::Backend;
+pub use calls::{Call, Fault, Operation, Rule};
+pub use load_balancers::{ID_ANNOTATION, REJECT_ANNOTATION, REPORT_ID_ANNOTATION, SHARED_ANNOTATION};
+pub use model::{Listener, LoadBalancer, Power, VirtualMachine};
+
+/// The name of the cloud, and the scheme of its provider IDs.
+pub const NAME: &str = "memory";
+
+/// One controller's connection to a [`Backend`].
+pub struct MemoryCloud {
+    instances: Arc<instances::ByPage>,
+    load_balancers: Arc<Reconciler<load_balancers::Balancing>>,
+}
+
+impl MemoryCloud {
+    /// Connects. Writes pass `gate`.
+    pub fn new(backend: &Arc<Backend>, gate: Gate) -> Self {
+        let client = calls::Client::new(Arc::clone(backend), gate);
+        Self {
+            instances: Arc::new(instances::ByPage::new(client.clone())),
+            load_balancers: Arc::new(Reconciler::new(load_balancers::Balancing::new(client))),
+        }
+    }
+}
+
+impl Cloud for MemoryCloud {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn has_cluster_id(&self) -> bool {
+        true
+    }
+
+    fn instances(&self) -> Option<Arc<dyn Instances>> {
+        Some(Arc::clone(&self.instances) as Arc<dyn Instances>)
+    }
+
+    fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
+        Some(Arc::clone(&self.load_balancers) as Arc<dyn LoadBalancers>)
+    }
+}

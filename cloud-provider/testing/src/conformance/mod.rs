@@ -1,0 +1,295 @@
+//! One set of scenarios that every cloud passes for what it declares: from cluster input to the state of the cloud to
+//! status.
+//!
+//! A cloud's tests implement [`Factory`] and [`Subject`] over its simulator, or over another double of its API, and call
+//! [`run`]. Each scenario gets a cloud and a control plane of its own. The controller runs with the roles that its
+//! operators grant; a refused request fails the scenario.
+
+mod bench;
+mod lifecycle;
+mod nodes;
+mod restarts;
+mod services;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
+use serde_json::Value;
+
+pub use bench::{ACCOUNT, Bench, eventually};
+
+use crate::progress::Progress;
+
+/// Makes a fresh cloud for each scenario.
+#[async_trait]
+pub trait Factory: Send + Sync {
+    /// A cloud with a network to put things in, and nothing else.
+    async fn subject(&self) -> anyhow::Result<Box<dyn Subject>>;
+}
+
+/// One cloud with its controller, as the scenarios see it.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// What this cloud can do, and so what is tested.
+    fn declared(&self) -> Declared;
+
+    /// The roles and bindings that operators grant the service account [`ACCOUNT`] in `kube-system`, as objects; empty
+    /// for `cluster-admin`.
+    fn roles(&self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    /// Starts a controller.
+    async fn start(&self, start: Start<'_>) -> anyhow::Result<Box<dyn Controller>>;
+
+    /// Starts instances and returns the names that their nodes have.
+    async fn add_instances(&self, count: usize) -> anyhow::Result<Vec<String>>;
+
+    /// Changes what runs behind a node.
+    async fn set_instance(&self, node: &str, state: InstanceState) -> anyhow::Result<()>;
+
+    /// All load balancers of the cluster.
+    async fn load_balancers(&self) -> anyhow::Result<Vec<LoadBalancer>>;
+
+    /// Removes a load balancer as somebody with a web console would: it alone.
+    async fn remove_load_balancer(&self, id: &str) -> anyhow::Result<()>;
+
+    /// Everything in the cloud that a controller can make or change for services, in words that are equal when nothing
+    /// differs: load balancers, groups, rules, addresses. A scenario ends with what it began with.
+    async fn belongings(&self) -> anyhow::Result<BTreeSet<String>>;
+
+    /// Makes the cloud's API misbehave until [`Subject::heal`].
+    async fn disturb(&self, disturbance: Disturbance) -> anyhow::Result<()>;
+
+    /// Makes it behave again.
+    async fn heal(&self) -> anyhow::Result<()>;
+
+    /// How often each call was made so far.
+    async fn calls(&self) -> anyhow::Result<BTreeMap<String, u64>>;
+}
+
+/// How a controller is to be started.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// The file with its credentials.
+    pub kubeconfig: &'a Path,
+    /// Where its logs go.
+    pub dir: &'a Path,
+    /// A name for its logs that no other start has.
+    pub name: &'a str,
+    /// Whether it takes part in leader election.
+    pub leader_election: bool,
+}
+
+/// A running controller. Dropping it kills it.
+#[async_trait]
+pub trait Controller: Send + Sync {
+    /// Ends it without any chance to tidy up (`SIGKILL`).
+    async fn kill(&self) -> anyhow::Result<()>;
+
+    /// Asks it to end (`SIGTERM`) and waits.
+    async fn terminate(&self) -> anyhow::Result<()>;
+
+    /// Fails when it has ended by itself, with the end of its log.
+    fn check(&self) -> anyhow::Result<()>;
+}
+
+/// What a cloud declares.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// Whether nodes get a zone label.
+    pub zones: bool,
+    /// Whether nodes get an instance type label.
+    pub instance_types: bool,
+    /// Whether instances can be stopped without being terminated.
+    pub stopping: bool,
+    /// The call that looks instances up, as [`Subject::calls`] names it, and how many instances one can name.
+    pub look_up: Option<(String, usize)>,
+    /// The kinds of services whose load balancers are tested; none where the cloud has no load balancers.
+    pub services: Vec<ServiceKind>,
+    /// The names of calls that change the cloud, for "a second run changes nothing".
+    pub writes: fn(&str) -> bool,
+    /// What its API can be made to do wrong.
+    pub disturbances: Vec<Disturbance>,
+    /// Whether controllers elect a leader.
+    pub leader_election: bool,
+    /// How long a young node's instance has to be gone before the node is deleted.
+    pub grace: Duration,
+}
+
+/// A kind of load balancer, and how a service asks for it.
+#[derive(Debug, Clone)]
+pub struct ServiceKind {
+    /// For reports.
+    pub name: String,
+    /// What the service carries.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What runs behind a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceState {
+    /// It runs.
+    Running,
+    /// It is shut down and can be started again.
+    Stopped,
+    /// It is gone for good.
+    Terminated,
+}
+
+/// A load balancer as it stands in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// What [`Subject::remove_load_balancer`] takes.
+    pub id: String,
+    /// The address or host name that its service's status shows.
+    pub ingress: String,
+    /// The ports that it listens on.
+    pub ports: BTreeSet<i32>,
+    /// The names of the nodes behind it.
+    pub backends: BTreeSet<String>,
+}
+
+/// How an API misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    /// It refuses every call, asking for fewer.
+    Throttling,
+    /// It fails every call with its own kind of internal error.
+    Errors,
+    /// Its reads show the past.
+    StaleReads,
+    /// It answers after two seconds.
+    Slow,
+    /// It carries every call out, but every other answer is lost.
+    LostAnswers,
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Throttling => "throttling",
+            Self::Errors => "failing",
+            Self::StaleReads => "stale",
+            Self::Slow => "slow",
+            Self::LostAnswers => "answer-losing",
+        })
+    }
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 'a>>;
+
+/// One scenario.
+struct Scenario {
+    name: &'static str,
+    applies: fn(&Declared) -> bool,
+    run: for<'a> fn(&'a Bench) -> Running<'a>,
+}
+
+/// Wraps an async function into a table entry.
+macro_rules! scenario {
+    ($name:literal, $applies:expr, $run:path) => {
+        Scenario { name: $name, applies: $applies, run: |bench| Box::pin($run(bench)) }
+    };
+}
+
+fn has_instances(declared: &Declared) -> bool {
+    declared.look_up.is_some()
+}
+
+fn has_services(declared: &Declared) -> bool {
+    !declared.services.is_empty()
+}
+
+const SCENARIOS: &[Scenario] = &[
+    scenario!("nodes-initialise-in-batches", has_instances, nodes::initialise_in_batches),
+    scenario!("nodes-initialise-through-disturbances", has_instances, nodes::initialise_through_disturbances),
+    scenario!("foreign-node-is-left-alone", has_instances, nodes::foreign_is_left_alone),
+    scenario!("node-follows-its-instance", has_instances, lifecycle::node_follows_its_instance),
+    scenario!("service-comes-changes-and-goes", has_services, services::come_change_and_go),
+    scenario!("service-type-change-removes-load-balancer", has_services, services::type_change),
+    scenario!("load-balancer-removed-by-hand", has_services, services::removed_by_hand),
+    scenario!("services-through-disturbances", has_services, services::through_disturbances),
+    scenario!("restart-changes-nothing", has_services, restarts::changes_nothing),
+    scenario!("killed-at-20-points", has_services, restarts::killed_at_points),
+    scenario!("standby-takes-over", |declared| declared.leader_election, restarts::standby_takes_over),
+];
+
+/// What a run tests.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Scenarios to leave out, each with the reason: what this double of the cloud cannot do.
+    pub skip: BTreeMap<String, String>,
+    /// Only scenarios whose names contain this.
+    pub only: Option<String>,
+    /// Scenarios at the same time; they wait more than they work.
+    pub concurrency: usize,
+    /// Where it is told what happens.
+    pub progress: Progress,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        // One filter for all clouds, so that a failure can be looked at alone.
+        let only = std::env::var("CONFORMANCE").ok().filter(|value| !value.is_empty());
+        Self { skip: BTreeMap::new(), only, concurrency: 2, progress: Progress::stderr() }
+    }
+}
+
+/// Runs every scenario that applies.
+///
+/// # Errors
+/// Names every scenario that failed and why. Also when an entry of the skip list names no scenario.
+pub async fn run(factory: &dyn Factory, run: Run) -> anyhow::Result<()> {
+    if let Some(unknown) = run.skip.keys().find(|name| SCENARIOS.iter().all(|scenario| scenario.name != *name)) {
+        bail!("the skip list names {unknown:?}, which is no scenario");
+    }
+    let declared = factory.subject().await?.declared();
+    let chosen = SCENARIOS.iter().filter(|scenario| {
+        if let Some(reason) = run.skip.get(scenario.name) {
+            run.progress.note(&format!("{}: skipped, {reason}", scenario.name));
+            return false;
+        }
+        (scenario.applies)(&declared) && run.only.as_ref().is_none_or(|only| scenario.name.contains(only.as_str()))
+    });
+    let failures: Vec<String> = stream::iter(chosen)
+        .map(|scenario| one(factory, scenario, &run.progress))
+        .buffer_unordered(run.concurrency.max(1))
+        .filter_map(|failure| async { failure })
+        .collect()
+        .await;
+    if failures.is_empty() {
+        return Ok(());
+    }
+    bail!("{} scenarios failed:\n\n{}", failures.len(), failures.join("\n\n"))
+}
+
+/// Runs one scenario and tells what went wrong, if anything did.
+async fn one(factory: &dyn Factory, scenario: &Scenario, progress: &Progress) -> Option<String> {
+    let begun = Instant::now();
+    let result = async {
+        let bench = Bench::new(factory.subject().await?, scenario.name).await?;
+        let result = (scenario.run)(&bench).await;
+        bench.conclude(result)
+    }
+    .await;
+    let seconds = begun.elapsed().as_secs_f64();
+    match result {
+        Ok(()) => {
+            progress.note(&format!("{}: passed ({seconds:.1} s)", scenario.name));
+            None
+        }
+        Err(error) => {
+            progress.note(&format!("{}: FAILED ({seconds:.1} s): {error:#}", scenario.name));
+            Some(format!("{}: {error:#}", scenario.name))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The controllers in this process, without flags, leader election and serving: for tests of what they do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_provider::cloud::Cloud;
+use cloud_provider::cluster::events::Sink;
+use cloud_provider::cluster::objects::{Node, Service};
+use cloud_provider::cluster::store::Store;
+use cloud_provider::controllers::{node, node_lifecycle, service};
+use cloud_provider::metrics::Metrics;
+use kube::{Api, Client};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How the controllers pace themselves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Of the node controller.
+    pub node: node::Settings,
+    /// Of the node lifecycle controller.
+    pub node_lifecycle: node_lifecycle::Settings,
+    /// Of the service controller.
+    pub service: service::Settings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node: node::Settings {
+                concurrent_node_syncs: None,
+                concurrent_node_status_updates: None,
+                status_update_frequency: Duration::from_secs(300),
+            },
+            node_lifecycle: node_lifecycle::Settings::default(),
+            service: service::Settings { cluster_name: Arc::from("kubernetes"), concurrent_service_syncs: None },
+        }
+    }
+}
+
+/// Running controllers. Dropping them is what `SIGKILL` is to a process: they stop at their next await, and what they had
+/// not written is lost.
+#[derive(Debug)]
+pub struct Controllers {
+    tasks: JoinSet<()>,
+    token: CancellationToken,
+}
+
+impl Controllers {
+    /// Starts those that the cloud has the capabilities for. A panic in one is not caught: ask [`Controllers::stop`].
+    pub fn start(client: &Client, cloud: &Arc<dyn Cloud>, settings: Settings) -> Self {
+        let token = CancellationToken::new();
+        let metrics = Metrics::new();
+        let nodes = Store::<Node>::default();
+        let services = Store::<Service>::default();
+        let sink = Sink::new(client.clone());
+        let mut tasks = JoinSet::new();
+        if let Some(instances) = cloud.instances() {
+            let controller = node::NodeController::new(
+                Arc::clone(&instances),
+                nodes.clone(),
+                client.clone(),
+                sink.recorder("cloud-node-controller"),
+                settings.node,
+                &metrics,
+            );
+            tasks.spawn(controller.run(token.clone()));
+            let controller = node_lifecycle::NodeLifecycleController::new(
+                instances,
+                nodes.clone(),
+                client.clone(),
+                sink.recorder("cloud-node-lifecycle-controller"),
+                settings.node_lifecycle,
+                &metrics,
+            );
+            tasks.spawn(controller.run(token.clone()));
+        }
+        if let Some(load_balancers) = cloud.load_balancers() {
+            let controller = service::ServiceController::new(
+                load_balancers,
+                services.clone(),
+                nodes.clone(),
+                client.clone(),
+                sink.recorder("service-controller"),
+                settings.service,
+                &metrics,
+            );
+            tasks.spawn(controller.run(token.clone()));
+        }
+        tasks.spawn(sink.run(token.clone()));
+        tasks.spawn(services.run(Api::all(client.clone()), token.clone()));
+        tasks.spawn(nodes.run(Api::all(client.clone()), token.clone()));
+        Self { tasks, token }
+    }
+
+    /// Stops them in order and waits for their end.
+    ///
+    /// # Errors
+    /// When one panicked.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.token.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended?;
+        }
+        Ok(())
+    }
+}
