@@ -1,2 +1,44 @@
-//! The front door.
-fn main() {}
+//! The front door: `cargo xtask <command>` builds what is needed and executes it.
+//!
+//! It depends on no other member and on few crates, so that it compiles in seconds.
+
+mod cargo;
+mod demo;
+mod report;
+mod test;
+mod tidy;
+mod tool;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, runs and checks the workspace")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a controller on a real control plane and a simulated cloud, and show what it does
+    Demo(demo::Args),
+    /// Run what CI runs: formatting, lints, tests, conformance, licences
+    Test(test::Args),
+    /// Check the tree: who depends on whom, file sizes, what each crate must have
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::Test(args) => test::run(&args),
+        Command::Tidy => tidy::run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("Error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,10 +1,11 @@
 //! What the front door (`cargo xtask`) runs: a control plane to play with.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use cloud_provider_testing::control_plane::{ControlPlane, Minor, Options};
+use cloud_provider_testing::control_plane::{ControlPlane, Finder, Minor, Options, Program};
 use cloud_provider_testing::progress::Progress;
 
 #[derive(Debug, Parser)]
@@ -23,14 +24,25 @@ enum Command {
 #[derive(Debug, Args)]
 struct ControlPlaneArgs {
     /// The Kubernetes minor release.
-    #[arg(long, value_name = "MINOR")]
+    #[arg(long, value_name = "MINOR", global = true)]
     kubernetes: Option<Minor>,
+    #[command(subcommand)]
+    command: Option<ControlPlaneCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ControlPlaneCommand {
+    /// Only find, download or build etcd and kube-apiserver, and print where they are, one path a line.
+    Fetch,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::ControlPlane(args) => control_plane(args).await,
+        Command::ControlPlane(ControlPlaneArgs { kubernetes, command: None }) => control_plane(kubernetes).await,
+        Command::ControlPlane(ControlPlaneArgs { kubernetes, command: Some(ControlPlaneCommand::Fetch) }) => {
+            fetch(kubernetes).await
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,11 +53,22 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn control_plane(args: ControlPlaneArgs) -> anyhow::Result<()> {
+async fn control_plane(kubernetes: Option<Minor>) -> anyhow::Result<()> {
     let progress = Progress::stderr();
-    let options = Options { kubernetes: args.kubernetes, progress: progress.clone(), ..Options::default() };
+    let options = Options { kubernetes, progress: progress.clone(), ..Options::default() };
     let control_plane = ControlPlane::start(options).await?;
     let kubeconfig = control_plane.write_kubeconfig("admin", &control_plane.kubeconfig())?;
     progress.note(&format!("export KUBECONFIG={}\nCtrl-C ends it.", kubeconfig.display()));
     tokio::signal::ctrl_c().await.context("wait for Ctrl-C")
+}
+
+async fn fetch(kubernetes: Option<Minor>) -> anyhow::Result<()> {
+    const WANTED: [Program; 2] = [Program::Etcd, Program::ApiServer];
+    let finder = Finder::from_env(kubernetes, Progress::stderr())?;
+    let programs = tokio::task::spawn_blocking(move || finder.find(&WANTED)).await.context("find the programs")??;
+    let mut stdout = std::io::stdout().lock();
+    for program in WANTED {
+        writeln!(stdout, "{}", programs.path(program)?.display())?;
+    }
+    Ok(())
 }
