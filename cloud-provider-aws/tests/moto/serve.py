@@ -1,4 +1,8 @@
-"""Runs moto on a port of loopback until standard input closes, so that it never outlives who started it."""
+"""Runs moto on a port of loopback until standard input closes, so that it never outlives who started it.
+
+`cargo xtask test moto` starts it, and runs the tests of `tests/conformance.rs` whose names contain `moto` with its URL in
+`MOTO_URL`.
+"""
 
 import os
 import sys

@@ -19,8 +19,6 @@ const REQUIREMENTS: &str = "tests/moto/requirements.txt";
 const SERVE: &str = "tests/moto/serve.py";
 /// Tells the suite where moto is.
 const URL: &str = "MOTO_URL";
-/// The tests that run on it.
-const FILTER: &str = "moto";
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -29,7 +27,7 @@ pub(super) fn conformance(run: &Run, at: &Activity<'_>) -> anyhow::Result<String
     let folder = run.workspace.root.join(FOLDER);
     let python = environment(&folder.join(REQUIREMENTS), at)?;
     let (_moto, url) = serve(&python, &folder.join(SERVE))?;
-    suites::conformance_of(run, at, FOLDER, FILTER, (URL, &url))
+    suites::conformance_on_moto(run, at, FOLDER, (URL, &url))
 }
 
 /// The Python of a virtual environment with exactly the pinned packages. There is one for each content of the file

@@ -8,6 +8,9 @@ use super::{Activity, Count, Run};
 use crate::cargo::{BUILD_LIMIT, Executable, Kind};
 use crate::tool::Tool;
 
+/// In the names of conformance tests that need moto; without it they say so and do nothing.
+pub(super) const MOTO: &str = "moto";
+
 /// How long one test program may take.
 pub(super) const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
 
@@ -15,16 +18,16 @@ pub(super) const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
 const CONFORMANCE: &str = "conformance";
 
 pub(super) fn unit(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, |one| one.kind == Kind::UnitTests)
+    all(run, at, &[], |one| one.kind == Kind::UnitTests)
 }
 
 pub(super) fn integration(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, |one| one.kind == Kind::IntegrationTest && !is_conformance(one))
+    all(run, at, &[], |one| one.kind == Kind::IntegrationTest && !is_conformance(one))
 }
 
-/// Without an endpoint in the environment, the suites start their simulators.
+/// The suites start their simulators.
 pub(super) fn conformance(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, is_conformance)
+    all(run, at, &["--skip", MOTO], is_conformance)
 }
 
 fn is_conformance(one: &Executable) -> bool {
@@ -32,11 +35,11 @@ fn is_conformance(one: &Executable) -> bool {
 }
 
 /// Runs test programs one after the other, all of them, and adds up what they say.
-fn all(run: &Run, at: &Activity<'_>, which: impl Fn(&Executable) -> bool) -> anyhow::Result<String> {
+fn all(run: &Run, at: &Activity<'_>, args: &[&str], which: impl Fn(&Executable) -> bool) -> anyhow::Result<String> {
     let mut count = Count::default();
     let mut failure = None;
     for one in run.executables.iter().filter(|one| which(one)) {
-        let outcome = at.run_lines(test(run, one), TEST_LIMIT, |line| count.add(line));
+        let outcome = at.run_lines(test(run, one).args(args), TEST_LIMIT, |line| count.add(line));
         failure = failure.or(outcome.err());
     }
     failure.map_or_else(|| count.describe(), Err)
@@ -51,19 +54,18 @@ fn test(run: &Run, one: &Executable) -> Tool {
     }
 }
 
-/// The conformance suite of a cloud's crate, the tests of `filter` only, with `env` set.
-pub(super) fn conformance_of(
+/// The conformance tests of the crate in `folder` that run on moto, with `env` set.
+pub(super) fn conformance_on_moto(
     run: &Run,
     at: &Activity<'_>,
     folder: &str,
-    filter: &str,
     env: (&str, &str),
 ) -> anyhow::Result<String> {
     let folder = run.workspace.root.join(folder);
     let suite = run.executables.iter().find(|one| is_conformance(one) && one.folder == folder);
     let suite = suite.with_context(|| format!("{} has no tests/{CONFORMANCE}.rs", folder.display()))?;
     let mut count = Count::default();
-    at.run_lines(test(run, suite).arg(filter).env(env.0, env.1), TEST_LIMIT, |line| count.add(line))?;
+    at.run_lines(test(run, suite).arg(MOTO).env(env.0, env.1), TEST_LIMIT, |line| count.add(line))?;
     count.describe()
 }
 
