@@ -36,6 +36,14 @@ impl Error {
         Self(Box::new(Inner { service, operation, kind, code: None, message, status: None, request_id: None }))
     }
 
+    /// A failure with a code, for tests of what is made of it.
+    #[cfg(test)]
+    pub(crate) fn answered(service: Service, operation: &'static str, code: &str, message: &str) -> Self {
+        let mut error = Self::of_kind(service, operation, kind(service, operation, Some(code), Some(400)), message);
+        error.0.code = Some(code.to_owned());
+        error
+    }
+
     /// A failure that AWS answered with, or an answer that never came.
     #[cfg(feature = "sdk")]
     pub(crate) fn from_sdk<E>(

@@ -9,6 +9,9 @@ mod api;
 mod credential;
 pub mod delay;
 #[cfg(feature = "sdk")]
+pub mod ec2;
+pub mod ec2_types;
+#[cfg(feature = "sdk")]
 mod endpoints;
 mod error;
 mod paging;
