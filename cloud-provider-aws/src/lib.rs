@@ -1,4 +1,11 @@
 //! The Kubernetes cloud controller manager for Amazon Web Services.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`], [`cluster_id`], [`provider_id`] | formats: cloud config, cluster tags, provider IDs |
+//! | [`client`] | calls to AWS in plain types |
+//! | [`instances`] | the instances behind nodes |
+//! | [`provider`] | flags, start, and what the manager is handed |
 
 pub mod client;
 pub mod cluster_id;
@@ -6,3 +13,13 @@ pub mod config;
 pub mod instances;
 pub mod metrics;
 pub mod provider_id;
+
+#[cfg(feature = "sdk")]
+mod environment;
+#[cfg(feature = "sdk")]
+pub mod provider;
+
+#[cfg(feature = "sdk")]
+pub use environment::Environment;
+#[cfg(feature = "sdk")]
+pub use provider::AwsProvider;

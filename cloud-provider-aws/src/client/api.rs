@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use cloud_provider::{
@@ -29,10 +30,21 @@ struct Inner {
 }
 
 impl Client {
-    /// Makes the clients. Credentials are only fetched by the first call.
+    /// Makes the clients, with the credentials of the SDKs' default chain. Those are only fetched by the first call.
     pub async fn new(settings: &Settings, gate: Gate, metrics: &Metrics) -> Self {
+        Self::with_credentials(settings, None, gate, metrics).await
+    }
+
+    /// Makes the clients, with credentials from elsewhere than the default chain where some are given; a role of the
+    /// settings is taken on with them.
+    pub async fn with_credentials(
+        settings: &Settings,
+        credentials: Option<SharedCredentialsProvider>,
+        gate: Gate,
+        metrics: &Metrics,
+    ) -> Self {
         let metrics = ApiMetrics::new(metrics);
-        let config = credential::sdk_config(settings, metrics.clone()).await;
+        let config = credential::sdk_config(settings, credentials, metrics.clone()).await;
         let region = &settings.region;
         let mut ec2 = aws_sdk_ec2::config::Builder::from(&config);
         let mut elb = aws_sdk_elasticloadbalancing::config::Builder::from(&config);

@@ -34,9 +34,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 ///
 /// The region is given to the chain too, so that web identities work where `AWS_REGION` is not set. Attempts and time
 /// limits are upstream's; `AWS_MAX_ATTEMPTS` and `AWS_RETRY_MODE` have no effect.
-pub(super) async fn sdk_config(settings: &Settings, metrics: ApiMetrics) -> SdkConfig {
+pub(super) async fn sdk_config(
+    settings: &Settings,
+    credentials: Option<SharedCredentialsProvider>,
+    metrics: ApiMetrics,
+) -> SdkConfig {
     let mut config = base_config(Region::new(settings.region.clone())).await;
     let chain = match &settings.endpoints.imds {
+        _ if credentials.is_some() => credentials,
         Some(endpoint) => Some(SharedCredentialsProvider::new(
             DefaultCredentialsChain::builder()
                 .region(Region::new(settings.region.clone()))

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use cloud_provider::{
-    Error, Kind,
+    Error,
     cloud::{Freshness, Instance, Instances, Metadata, Power, Want},
     cluster::objects::{Node, Object},
     error::Result,

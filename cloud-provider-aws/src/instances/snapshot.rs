@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cloud_provider::{Kind, cluster::objects::NodeAddress};
+use cloud_provider::cluster::objects::NodeAddress;
 use tokio::time::Instant;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     client::{
-        Client, Error,
+        Client,
         ec2::{FILTER_VALUES, PAGE},
         ec2_types::{Instance, SecurityGroupRef, State},
     },
@@ -33,6 +33,8 @@ use crate::{
 const BACKENDS_AGE: Duration = Duration::from_secs(10 * 60);
 /// After this time an answer is forgotten.
 const FORGET: Duration = Duration::from_secs(15 * 60);
+/// How long "does not exist" is believed: an instance that was just launched is not known everywhere at once.
+const GONE: Duration = Duration::from_secs(30);
 /// How long an ID counts as none without being asked for again, also by live reads.
 const NO_ID: Duration = Duration::from_secs(10 * 60);
 
@@ -45,7 +47,6 @@ pub(super) struct Record {
     pub(super) zone: String,
     pub(super) zone_id: String,
     pub(super) addresses: Result<Vec<NodeAddress>, BadAddress>,
-    private_dns_name: String,
     vpc: String,
     subnet: String,
     security_groups: Vec<SecurityGroupRef>,
@@ -249,7 +250,6 @@ impl Snapshot {
             instance_type: instance.instance_type,
             zone: instance.zone,
             zone_id: instance.zone_id,
-            private_dns_name: instance.private_dns_name,
             vpc: instance.vpc,
             subnet: instance.subnet,
             security_groups: instance.security_groups,
@@ -289,7 +289,11 @@ impl Missing {
 impl Cached {
     fn instance(&self, id: &InstanceId, oldest: Instant) -> Option<&Known> {
         let (began, known) = self.instances.get(id)?;
-        let fresh = *began >= oldest || (matches!(known, Known::NoId(_)) && began.elapsed() < NO_ID);
+        let fresh = match known {
+            Known::Found(_) => *began >= oldest,
+            Known::Gone => *began >= oldest && began.elapsed() < GONE,
+            Known::NoId(_) => *began >= oldest || began.elapsed() < NO_ID,
+        };
         fresh.then_some(known)
     }
 
