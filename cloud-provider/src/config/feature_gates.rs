@@ -40,6 +40,11 @@ pub const LOGGING_BETA_OPTIONS: Gate = gate("LoggingBetaOptions", true, Stage::B
 /// `--requestheader-uid-headers`.
 pub const REMOTE_REQUEST_HEADER_UID: Gate = gate("RemoteRequestHeaderUID", true, Stage::Beta);
 
+/// `/flagz`.
+pub const COMPONENT_FLAGZ: Gate = gate("ComponentFlagz", true, Stage::Beta);
+/// `/statusz`.
+pub const COMPONENT_STATUSZ: Gate = gate("ComponentStatusz", true, Stage::Beta);
+
 const ALL_ALPHA: Gate = gate("AllAlpha", false, Stage::Alpha);
 const ALL_BETA: Gate = gate("AllBeta", false, Stage::Beta);
 
@@ -49,6 +54,8 @@ const CONTROLLER_MANAGER: &[Gate] = &[
     ALL_BETA,
     WATCH_BASED_ROUTES_RECONCILIATION,
     WEBHOOK,
+    COMPONENT_FLAGZ,
+    COMPONENT_STATUSZ,
     // Ours releases its lease on a clean exit in any case.
     gate("ControllerManagerReleaseLeaderElectionLockOnExit", false, Stage::Alpha),
     gate("ContextualLogging", true, Stage::Beta),

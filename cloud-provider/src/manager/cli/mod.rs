@@ -101,9 +101,13 @@ impl Program {
         &self.registry
     }
 
-    /// The exit code for errors in flags and their values.
-    pub fn usage_error_code(&self) -> u8 {
-        self.usage_error_code
+    /// The exit for an error in flags or their values.
+    pub fn usage_error(&self, message: impl ToString) -> Exit {
+        Exit::Usage {
+            message: message.to_string(),
+            hint: format!("Run '{} --help' for the flags.", self.name),
+            code: self.usage_error_code,
+        }
     }
 
     pub(super) fn gates(&self) -> &[Gate] {
@@ -168,11 +172,7 @@ impl Program {
     /// Reads a command line, `argv[0]` included.
     pub fn parse<P: Args>(&self, argv: impl IntoIterator<Item = OsString>) -> Result<Parsed<P>, Exit> {
         let command = self.command::<P>();
-        let usage = |message: String| Exit::Usage {
-            message,
-            hint: format!("Run '{} --help' for the flags.", self.name),
-            code: self.usage_error_code,
-        };
+        let usage = |message: String| self.usage_error(message);
         let normal = pflag::normalize(&command, argv.into_iter().skip(1)).map_err(usage)?;
         let args = std::iter::once(self.name.to_owned()).chain(normal.args);
         let matches = command.clone().try_get_matches_from(args).map_err(|error| usage(pflag::describe(&error)))?;

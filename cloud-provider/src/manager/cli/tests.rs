@@ -147,7 +147,11 @@ fn wrong_values_are_named() {
         error(&["--min-resync-period=5"]),
         r#"invalid argument "5" for "--min-resync-period" flag: time: missing unit in duration "5""#
     );
-    assert!(error(&["--bind-address=x"]).starts_with(r#"invalid argument "x" for "--bind-address" flag: "#));
+    assert_eq!(
+        error(&["--bind-address=x"]),
+        r#"invalid argument "x" for "--bind-address" flag: failed to parse IP: "x""#
+    );
+    assert!(parse(&["--bind-address="]).options.secure_serving.bind_address.is_unspecified());
     assert_eq!(
         error(&["--feature-gates=A"]),
         r#"invalid argument "A" for "--feature-gates" flag: missing bool value for A"#

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{
     Errors, path,
-    values::{Int32s, NamedCertKey, Strings, flatten},
+    values::{Int32s, NamedCertKey, Strings, address, flatten},
 };
 
 /// The cipher suites that Go names; what the TLS library lacks of them is dropped when serving starts.
@@ -49,7 +49,7 @@ const CIPHER_SUITES: &[&str] = &[
 #[command(next_help_heading = "Secure serving flags")]
 pub struct SecureServing {
     /// Address to serve on; 0.0.0.0 and :: stand for all addresses of both IP families
-    #[arg(long, default_value = "0.0.0.0")]
+    #[arg(long, default_value = "0.0.0.0", value_parser = address)]
     pub bind_address: IpAddr,
     /// Port to serve HTTPS on, with authentication and authorization; 0 for no server, and so no health checks
     #[arg(long, default_value_t = 10258)]

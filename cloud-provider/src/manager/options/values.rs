@@ -3,7 +3,12 @@
 //! A flag that may be repeated is a `Vec` of one of these: each use is parsed by itself, the first one replaces the
 //! default, and [`flatten`] puts the uses together.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 /// The items of all uses of a flag.
 pub fn flatten<T: Clone + IntoIterator>(uses: &[T]) -> Vec<T::Item> {
@@ -16,6 +21,14 @@ pub fn boolean(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("parsing {text:?}: invalid syntax")),
+    }
+}
+
+/// Reads an address to bind; nothing stands for all addresses.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    match text.trim() {
+        "" => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        text => text.parse().map_err(|_| format!("failed to parse IP: {text:?}")),
     }
 }
 

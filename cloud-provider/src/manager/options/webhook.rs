@@ -10,7 +10,7 @@ use clap::Args;
 use super::{
     Errors,
     serving::{ServingSettings, Tls, port},
-    values::{Int32s, NamedCertKey, Strings, flatten},
+    values::{Int32s, NamedCertKey, Strings, address, flatten},
 };
 use crate::manager::names::is_enabled;
 
@@ -30,7 +30,7 @@ pub struct Webhook {
 #[command(next_help_heading = "Webhook serving flags")]
 pub struct WebhookServing {
     /// Address to serve webhooks on; 0.0.0.0 and :: stand for all addresses
-    #[arg(long, default_value = "0.0.0.0")]
+    #[arg(long, default_value = "0.0.0.0", value_parser = address)]
     pub webhook_bind_address: IpAddr,
     /// Port to serve webhooks on; 0 for none
     #[arg(long, default_value_t = 10260)]
