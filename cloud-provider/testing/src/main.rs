@@ -1,4 +1,4 @@
-//! What the front door (`cargo xtask`) runs: a control plane to play with.
+//! What the front door (`cargo xtask`) runs: the demo, and a control plane to play with.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cloud_provider_testing::control_plane::{ControlPlane, Finder, Minor, Options, Program};
+use cloud_provider_testing::demo;
 use cloud_provider_testing::progress::Progress;
 
 #[derive(Debug, Parser)]
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// Run etcd and kube-apiserver on loopback until Ctrl-C.
     ControlPlane(ControlPlaneArgs),
+    /// Run a controller against a cluster full of nodes and a simulated cloud.
+    Demo(demo::Args),
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +42,11 @@ enum ControlPlaneCommand {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo(args) => match demo::run(args).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(anyhow::anyhow!("not everything converged")),
+            Err(error) => Err(error),
+        },
         Command::ControlPlane(ControlPlaneArgs { kubernetes, command: None }) => control_plane(kubernetes).await,
         Command::ControlPlane(ControlPlaneArgs { kubernetes, command: Some(ControlPlaneCommand::Fetch) }) => {
             fetch(kubernetes).await

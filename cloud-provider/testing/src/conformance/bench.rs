@@ -8,17 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::core::v1::{Node, Service};
-use kube::api::{Api, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
-use kube::{Client, Discovery};
-use serde_json::{Value, json};
+use kube::Client;
+use kube::api::{Api, DeleteParams};
 
 use super::{Controller, Declared, LoadBalancer, ServiceKind, Start, Subject};
 use crate::control_plane::{ControlPlane, Options};
 use crate::objects::{KubeletNode, LoadBalancerService, UNINITIALIZED, register_nodes};
 use crate::progress::Progress;
-
-/// The service account that controllers run as, in `kube-system`.
-pub const ACCOUNT: &str = "cloud-controller-manager";
+use crate::rbac::{self, ACCOUNT};
 
 /// How long the cluster and the cloud may take to agree when nothing is wrong.
 pub(super) const SOON: Duration = Duration::from_secs(60);
@@ -42,7 +39,7 @@ impl Bench {
         let options = Options { progress: Progress::silent(), ..Options::default() };
         let plane = ControlPlane::start(options).await?;
         let client = plane.client().await?;
-        grant(&client, subject.roles()).await.context("grant the controller its roles")?;
+        rbac::grant(&client, subject.roles()).await.context("grant the controller its roles")?;
         let kubeconfig = plane.kubeconfig_for_service_account("kube-system", ACCOUNT).await?;
         let kubeconfig = plane.write_kubeconfig(scenario, &kubeconfig)?;
         let declared = subject.declared();
@@ -224,34 +221,6 @@ pub(super) fn has_taint(node: &Node, key: &str) -> bool {
 pub(super) fn has_addresses(node: &Node) -> bool {
     let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
     addresses.iter().any(|address| address.type_ == "InternalIP")
-}
-
-/// Creates the roles, or binds `cluster-admin` where there are none.
-async fn grant(client: &Client, roles: Vec<Value>) -> anyhow::Result<()> {
-    let roles = if roles.is_empty() {
-        vec![json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": { "name": ACCOUNT },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-            "subjects": [{ "kind": "ServiceAccount", "name": ACCOUNT, "namespace": "kube-system" }],
-        })]
-    } else {
-        roles
-    };
-    let discovery = Discovery::new(client.clone()).filter(&["rbac.authorization.k8s.io"]).run().await?;
-    for role in roles {
-        let object: DynamicObject = serde_json::from_value(role).context("read a role")?;
-        let types = object.types.clone().context("a role has no kind")?;
-        let kind = GroupVersionKind::try_from(&types)?;
-        let (resource, _) = discovery.resolve_gvk(&kind).with_context(|| format!("there is no kind {}", kind.kind))?;
-        let api: Api<DynamicObject> = match &object.metadata.namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
-        api.create(&PostParams::default(), &object).await.with_context(|| format!("create a {}", kind.kind))?;
-    }
-    Ok(())
 }
 
 /// The end of each controller's log.

@@ -19,13 +19,14 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
-pub use bench::{ACCOUNT, Bench, eventually};
+pub use bench::{Bench, eventually};
 
+use crate::process::{Process, describe};
 use crate::progress::Progress;
 
 /// Makes a fresh cloud for each scenario.
@@ -41,7 +42,7 @@ pub trait Subject: Send + Sync {
     /// What this cloud can do, and so what is tested.
     fn declared(&self) -> Declared;
 
-    /// The roles and bindings that operators grant the service account [`ACCOUNT`] in `kube-system`, as objects; empty
+    /// The roles and bindings that operators grant the service account [`ACCOUNT`](crate::rbac::ACCOUNT) in `kube-system`, as objects; empty
     /// for `cluster-admin`.
     fn roles(&self) -> Vec<Value> {
         Vec::new()
@@ -100,6 +101,24 @@ pub trait Controller: Send + Sync {
 
     /// Fails when it has ended by itself, with the end of its log.
     fn check(&self) -> anyhow::Result<()>;
+}
+
+/// A controller as it runs in production.
+#[async_trait]
+impl Controller for Process {
+    async fn kill(&self) -> anyhow::Result<()> {
+        Self::kill(self).map(|_| ())
+    }
+
+    async fn terminate(&self) -> anyhow::Result<()> {
+        let status = Self::terminate(self, Duration::from_secs(20)).await?;
+        ensure!(status.success(), "{} ended with {} when asked to end", self.name(), describe(status));
+        Ok(())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.check_running()
+    }
 }
 
 /// What a cloud declares.

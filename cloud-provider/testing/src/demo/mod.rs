@@ -1,0 +1,286 @@
+//! The main job, to watch: a real API server fills with nodes and services, and a real controller serves them.
+
+mod aws;
+mod aws_account;
+mod cloud;
+mod convergence;
+mod screen;
+mod summary;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::control_plane::{ControlPlane, Minor, Options};
+use crate::objects::{KubeletNode, LoadBalancerService, register_nodes};
+use crate::process::{Process, Program};
+use crate::rbac::{self, ACCOUNT};
+use cloud::Cloud;
+use convergence::{Convergence, Counts};
+use screen::Screen;
+use summary::Summary;
+
+/// Nodes register over this time.
+const REGISTRATION: Duration = Duration::from_secs(10);
+
+/// Events and the last writes are on their way for so long after everything else is done.
+const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// Flags of the demo.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The cloud whose controller runs.
+    #[arg(long, default_value = "aws")]
+    cloud: String,
+    /// The controller's binary.
+    #[arg(long, value_name = "PATH")]
+    controller: PathBuf,
+    /// The simulator's binary.
+    #[arg(long, value_name = "PATH")]
+    simulator: Option<PathBuf>,
+    /// Nodes to register over ten seconds.
+    #[arg(long, default_value_t = 100)]
+    nodes: usize,
+    /// Services of type LoadBalancer to create, of each kind in turn.
+    #[arg(long, default_value_t = 4)]
+    services: usize,
+    /// Latency of the simulated cloud's answers, such as 50ms.
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = duration)]
+    latency: Duration,
+    /// Stay up, print KUBECONFIG and what to try, end on Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// Print a summary as the last line of standard output; all else goes to standard error.
+    #[arg(long)]
+    json: bool,
+    /// Use another endpoint instead of the simulator (moto, LocalStack).
+    #[arg(long, value_name = "URL", conflicts_with = "latency")]
+    cloud_api: Option<String>,
+    /// The Kubernetes minor release.
+    #[arg(long, value_name = "MINOR")]
+    kubernetes: Option<Minor>,
+    /// Give up after this time.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// Reads `50ms`, `10s`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no duration such as 50ms or 2s"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        _ => Err(format!("{text:?} has no unit; wanted is something like 50ms, 2s or 5m")),
+    }
+}
+
+/// Runs the demo. Returns whether everything converged.
+///
+/// # Errors
+/// When a program cannot be started or ends by itself.
+pub async fn run(args: Args) -> anyhow::Result<bool> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    // Whatever ends this function drops the programs, which ends them.
+    tokio::select! {
+        converged = show(&args) => converged,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("ended by Ctrl-C"),
+        _ = terminate.recv() => anyhow::bail!("ended by SIGTERM"),
+    }
+}
+
+/// Everything that runs.
+struct Stage {
+    // Ended in this order.
+    controller: Process,
+    cloud: Box<dyn Cloud>,
+    plane: ControlPlane,
+    client: Client,
+}
+
+impl Stage {
+    async fn set(args: &Args, screen: &Screen) -> anyhow::Result<Self> {
+        let progress = screen.progress();
+        let options = Options { kubernetes: args.kubernetes, progress: progress.clone(), ..Options::default() };
+        let plane = ControlPlane::start(options).await?;
+        let cloud =
+            progress.step_async("start the cloud", |cloud| cloud.describe(), cloud::start(args, plane.dir())).await?;
+        let client = plane.client().await?;
+        rbac::grant(&client, cloud.roles()).await?;
+        let controller = start_controller(args, cloud.as_ref(), &plane).await?;
+        Ok(Self { controller, cloud, plane, client })
+    }
+
+    /// Fails when a program has ended by itself.
+    fn check(&self) -> anyhow::Result<()> {
+        self.plane.check_running()?;
+        self.cloud.check()?;
+        self.controller.check_running()
+    }
+}
+
+async fn start_controller(args: &Args, cloud: &dyn Cloud, plane: &ControlPlane) -> anyhow::Result<Process> {
+    let kubeconfig = plane.kubeconfig_for_service_account("kube-system", ACCOUNT).await?;
+    let kubeconfig = plane.write_kubeconfig(ACCOUNT, &kubeconfig)?;
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("find a port")?;
+    let flag = |name: &str| format!("--{name}={}", kubeconfig.display());
+    let program = Program::new(&args.controller)
+        .named("controller")
+        .log_dir(plane.dir())
+        .arg(format!("--cloud-provider={}", cloud.name()))
+        .args([flag("kubeconfig"), flag("authentication-kubeconfig"), flag("authorization-kubeconfig")])
+        .args(["--cluster-name=demo", "--bind-address=127.0.0.1", "--v=2"])
+        .arg(format!("--secure-port={}", port.port()));
+    cloud.configure(program, plane.dir())?.spawn()
+}
+
+async fn show(args: &Args) -> anyhow::Result<bool> {
+    let screen = Screen::new();
+    let stage = Stage::set(args, &screen).await?;
+    let begun = Instant::now();
+    let (nodes, services) = converge(args, &stage, &screen).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    tokio::time::sleep(AFTERMATH).await;
+    stage.check()?;
+    let summary = Summary {
+        cloud: stage.cloud.name(),
+        nodes: nodes.wanted,
+        nodes_ready: nodes.ready,
+        services: services.wanted,
+        load_balancers_ready: services.ready,
+        cloud_calls: stage.cloud.calls().await?,
+        kubernetes_writes: kubernetes_writes(&stage.plane)?,
+        seconds: (seconds * 10.0).round() / 10.0,
+        peak_rss_mib: (stage.controller.memory()?.peak as f64 / f64::from(1 << 20) * 10.0).round() / 10.0,
+    };
+    let converged = summary.converged();
+    let addresses = convergence::addresses(&stage.client).await?;
+    let text = summary.table(&addresses);
+    if !converged {
+        screen
+            .progress()
+            .note(&format!("Not converged. The controller's last words:\n{}", stage.controller.log_tail(30)));
+    }
+    if args.json {
+        screen.progress().note(&text);
+        print(&serde_json::to_string(&summary).context("print the summary")?)?;
+    } else {
+        print(&text)?;
+    }
+    if args.keep {
+        keep(&stage, &screen).await?;
+    }
+    Ok(converged)
+}
+
+/// Registers nodes, creates services and waits until the controller has done its work, or the time is over.
+async fn converge(args: &Args, stage: &Stage, screen: &Screen) -> anyhow::Result<(Counts, Counts)> {
+    let convergence = Convergence::watch(&stage.client, args.nodes, args.services);
+    let (registered, ready, balanced) = (
+        screen.bar("nodes registered", args.nodes),
+        screen.bar("nodes ready", args.nodes),
+        screen.bar("load balancers ready", args.services),
+    );
+    let input = async {
+        let nodes = stage.cloud.nodes().iter().map(|name| KubeletNode::new(name).with_images()).collect();
+        let register = register_nodes(&stage.client, nodes, REGISTRATION);
+        let (took, created) = tokio::join!(register, create_services(args, stage));
+        took.and(created)
+    };
+    let watch = async {
+        let deadline = Instant::now() + args.timeout;
+        loop {
+            stage.check()?;
+            let (seen, nodes, services) = convergence.counts();
+            registered.set(seen);
+            ready.set(nodes.ready);
+            balanced.set(services.ready);
+            let done = nodes.ready == nodes.wanted && services.ready == services.wanted;
+            if done || Instant::now() > deadline {
+                return anyhow::Ok((nodes, services));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut input = std::pin::pin!(input);
+    let mut watch = std::pin::pin!(watch);
+    let counts = tokio::select! {
+        failed = async {
+            match input.as_mut().await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        } => return Err(failed),
+        counts = &mut watch => counts?,
+    };
+    screen.finish();
+    Ok(counts)
+}
+
+async fn create_services(args: &Args, stage: &Stage) -> anyhow::Result<()> {
+    let kinds = stage.cloud.services();
+    ensure!(args.services == 0 || !kinds.is_empty(), "{} has no load balancers", stage.cloud.name());
+    for nth in 0..args.services {
+        let kind = &kinds[nth % kinds.len()];
+        let service = LoadBalancerService::new("default", format!("{}-{}", kind.name, nth / kinds.len() + 1)).tcp(80);
+        let service = kind.annotations.iter().fold(service, |service, (key, value)| service.annotation(*key, *value));
+        service.create(&stage.client).await?;
+    }
+    Ok(())
+}
+
+/// Accepted writes of the controller, its events and leases among them; questions about permissions are no writes.
+fn kubernetes_writes(plane: &ControlPlane) -> anyhow::Result<usize> {
+    let user = format!("system:serviceaccount:kube-system:{ACCOUNT}");
+    let counts =
+        plane.audit().accepted_writes(|request| request.user == user && !request.resource.ends_with("reviews"))?;
+    Ok(counts.values().sum())
+}
+
+async fn keep(stage: &Stage, screen: &Screen) -> anyhow::Result<()> {
+    let kubeconfig = stage.plane.write_kubeconfig("admin", &stage.plane.kubeconfig())?;
+    let mut lines = vec![
+        String::new(),
+        format!("export KUBECONFIG={}", kubeconfig.display()),
+        "kubectl get nodes -L topology.kubernetes.io/zone,node.kubernetes.io/instance-type -o wide".to_owned(),
+        "kubectl get services".to_owned(),
+        "kubectl get events --sort-by=.lastTimestamp".to_owned(),
+    ];
+    lines.extend(stage.cloud.hints());
+    lines.push(format!("tail -f {}", stage.controller.log_path().display()));
+    lines.push("Ctrl-C ends everything.".to_owned());
+    screen.progress().note(&lines.join("\n"));
+    loop {
+        stage.check()?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Writes to standard output and lets it out at once.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).context("write to standard output")
+}
+
+fn interactive() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("50ms").unwrap(), Duration::from_millis(50));
+        assert_eq!(duration("2m").unwrap(), Duration::from_secs(120));
+        assert!(duration("50").is_err() && duration("").is_err() && duration("ms").is_err());
+    }
+}
