@@ -72,7 +72,12 @@ impl Account {
                 id: balancer.load_balancer_name().unwrap_or_default().to_owned(),
                 ingress: balancer.dns_name().unwrap_or_default().to_owned(),
                 ports: listeners.map(|listener| listener.load_balancer_port()).collect(),
-                backends: balancer.instances().iter().filter_map(|instance| instance.instance_id()).map(name_of).collect(),
+                backends: balancer
+                    .instances()
+                    .iter()
+                    .filter_map(|instance| instance.instance_id())
+                    .map(name_of)
+                    .collect(),
             });
         }
         let network = self.network.describe_load_balancers().send().await?;
@@ -127,14 +132,24 @@ impl Account {
         let mut all: BTreeSet<String> =
             self.load_balancers().await?.into_iter().map(|balancer| format!("load balancer {}", balancer.id)).collect();
         let groups = self.network.describe_target_groups().send().await?;
-        all.extend(groups.target_groups().iter().filter_map(|group| group.target_group_arn()).map(|arn| format!("target group {arn}")));
+        all.extend(
+            groups
+                .target_groups()
+                .iter()
+                .filter_map(|group| group.target_group_arn())
+                .map(|arn| format!("target group {arn}")),
+        );
         let groups = self.ec2.describe_security_groups().send().await?;
         for group in groups.security_groups() {
             let id = group.group_id().unwrap_or_default();
             all.insert(format!("security group {id} with tags {:?}", group.tags()));
             for rule in group.ip_permissions() {
                 let about = format!("{id} {:?} {:?}-{:?}", rule.ip_protocol(), rule.from_port(), rule.to_port());
-                all.extend(rule.ip_ranges().iter().map(|range| format!("rule {about} {:?} {:?}", range.cidr_ip(), range.description())));
+                all.extend(
+                    rule.ip_ranges()
+                        .iter()
+                        .map(|range| format!("rule {about} {:?} {:?}", range.cidr_ip(), range.description())),
+                );
                 all.extend(rule.ipv6_ranges().iter().map(|range| format!("rule {about} {:?}", range.cidr_ipv6())));
                 all.extend(rule.user_id_group_pairs().iter().map(|pair| format!("rule {about} {:?}", pair.group_id())));
             }

@@ -1,21 +1,21 @@
-//! On moto, which answers much like AWS but checks little. Runs where `MOTO_SERVER` names the program.
+//! On moto, which answers much like AWS but checks little. Runs where `MOTO_URL` names its endpoint.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{Filter, InstanceType, ResourceType, Tag, TagSpecification};
-use cloud_provider_testing::{
-    conformance::{
-        self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Run, Start, Subject, eventually,
-    },
-    process::{Process, Program},
+use cloud_provider_testing::conformance::{
+    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Run, Start, Subject,
 };
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{
     account::Account,
@@ -23,41 +23,46 @@ use crate::{
     roles,
 };
 
-/// Names the `moto_server` program.
-const MOTO_SERVER: &str = "MOTO_SERVER";
-/// Debian's images are among those that moto knows.
+/// Names the endpoint of a running moto.
+const MOTO_URL: &str = "MOTO_URL";
+/// One of the images that moto knows.
 const IMAGE: &str = "ami-04681a1dbd79675a5";
 
-struct Motos {
-    program: String,
+/// One server for all scenarios, emptied before each.
+struct Moto {
+    url: String,
+}
+
+impl Moto {
+    /// Throws away all that moto holds.
+    async fn empty(&self) -> anyhow::Result<()> {
+        let address = self.url.strip_prefix("http://").context("moto's URL is not plain HTTP")?;
+        let mut stream = TcpStream::connect(address).await.context("connect to moto")?;
+        let request = format!(
+            "POST /moto-api/reset HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "moto did not reset: {answer}");
+        Ok(())
+    }
 }
 
 #[async_trait]
-impl Factory for Motos {
+impl Factory for Moto {
     async fn subject(&self) -> anyhow::Result<Box<dyn Subject>> {
-        let dir = tempfile::tempdir()?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let server = Program::new(&self.program)
-            .named("moto")
-            .log_dir(dir.path())
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .spawn()?;
-        let url = format!("http://127.0.0.1:{port}");
-        eventually(Duration::from_secs(60), || async {
-            server.check_running()?;
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.context("moto does not listen yet").map(|_| ())
-        })
-        .await?;
-        let account = Account::open(&url, "testing", "testing").await;
+        self.empty().await?;
+        let account = Account::open(&self.url, "testing", "testing").await;
         let network = Network::create(&account).await.context("make the cluster's network")?;
         let endpoint = Endpoint {
-            url: url.clone(),
+            url: self.url.clone(),
             access_key: "testing".into(),
             secret_key: "testing".into(),
             vpc: network.vpc.clone(),
             subnet: network.subnets[0].clone(),
         };
-        Ok(Box::new(OnMoto { account, endpoint, network, _server: server, _dir: dir }))
+        Ok(Box::new(OnMoto { account, endpoint, network }))
     }
 }
 
@@ -78,7 +83,8 @@ fn tags(kind: ResourceType, more: &[(&str, &str)]) -> TagSpecification {
 impl Network {
     async fn create(account: &Account) -> anyhow::Result<Self> {
         let ec2 = &account.ec2;
-        let answer = ec2.create_vpc().cidr_block("10.0.0.0/16").tag_specifications(tags(ResourceType::Vpc, &[])).send().await?;
+        let answer =
+            ec2.create_vpc().cidr_block("10.0.0.0/16").tag_specifications(tags(ResourceType::Vpc, &[])).send().await?;
         let vpc = answer.vpc().and_then(|vpc| vpc.vpc_id()).context("no VPC")?.to_owned();
         ec2.modify_vpc_attribute()
             .vpc_id(&vpc)
@@ -86,7 +92,8 @@ impl Network {
             .send()
             .await?;
         let answer = ec2.create_internet_gateway().send().await?;
-        let gateway = answer.internet_gateway().and_then(|gateway| gateway.internet_gateway_id()).context("no gateway")?;
+        let gateway =
+            answer.internet_gateway().and_then(|gateway| gateway.internet_gateway_id()).context("no gateway")?;
         ec2.attach_internet_gateway().internet_gateway_id(gateway).vpc_id(&vpc).send().await?;
         let filter = Filter::builder().name("vpc-id").values(&vpc).build();
         let tables = ec2.describe_route_tables().filters(filter).send().await?;
@@ -122,8 +129,6 @@ struct OnMoto {
     account: Account,
     endpoint: Endpoint,
     network: Network,
-    _server: Process,
-    _dir: tempfile::TempDir,
 }
 
 #[async_trait]
@@ -210,9 +215,9 @@ fn skip_list() -> BTreeMap<String, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_controller_conforms_on_moto() {
-    let Some(program) = std::env::var(MOTO_SERVER).ok().filter(|program| Path::new(program).exists()) else {
-        eprintln!("NOT RUN: {MOTO_SERVER} does not name moto's server; `cargo xtask test` installs it");
+    let Some(url) = std::env::var(MOTO_URL).ok() else {
+        eprintln!("NOT RUN: {MOTO_URL} names no moto; `cargo xtask test` installs and starts one");
         return;
     };
-    conformance::run(&Motos { program }, Run { skip: skip_list(), ..Run::default() }).await.unwrap();
+    conformance::run(&Moto { url }, Run { skip: skip_list(), concurrency: 1, ..Run::default() }).await.unwrap();
 }

@@ -25,8 +25,13 @@ impl Factory for Accounts {
         let seed = Seed::cluster(CLUSTER, 0);
         let (vpc, subnet) = (seed.vpcs[0].id.clone(), seed.subnets[0].id.clone());
         let simulator = Simulator::start(Options { seed, ..Options::default() }).await?;
-        let endpoint =
-            Endpoint { url: simulator.url(), access_key: ACCESS_KEY.into(), secret_key: SECRET_KEY.into(), vpc, subnet };
+        let endpoint = Endpoint {
+            url: simulator.url(),
+            access_key: ACCESS_KEY.into(),
+            secret_key: SECRET_KEY.into(),
+            vpc,
+            subnet,
+        };
         Ok(Box::new(OnSimulator { simulator, endpoint }))
     }
 }
@@ -151,7 +156,8 @@ mod view {
 
     pub(super) fn load_balancers(subject: &OnSimulator) -> Vec<LoadBalancer> {
         let handle = subject.simulator.handle();
-        let name_of = |id: &String| handle.instance(id).map_or_else(|| id.clone(), |instance| instance.private_dns_name);
+        let name_of =
+            |id: &String| handle.instance(id).map_or_else(|| id.clone(), |instance| instance.private_dns_name);
         let mut all = Vec::new();
         for (name, balancer) in subject.state("classic_load_balancers") {
             let listeners = balancer["listeners"].as_object().into_iter().flat_map(|listeners| listeners.values());
@@ -165,7 +171,8 @@ mod view {
         }
         let (listeners, groups) = (subject.state("listeners"), subject.state("target_groups"));
         for (arn, balancer) in subject.state("load_balancers") {
-            let own: Vec<&Value> = listeners.values().filter(|listener| text(&listener["load_balancer"]) == arn).collect();
+            let own: Vec<&Value> =
+                listeners.values().filter(|listener| text(&listener["load_balancer"]) == arn).collect();
             let mut backends: Option<BTreeSet<String>> = None;
             for listener in &own {
                 let targets = groups.get(&text(&listener["target_group"])).map(targets).unwrap_or_default();
