@@ -18,6 +18,7 @@
 //! | `POST instances/ID/start`, `…/stop`, `…/terminate` | moves an instance |
 //! | `DELETE instances/ID` | makes its ID unknown |
 //! | `POST certificates` | `{"arn":"…"}` lets listeners use a certificate |
+//! | `PUT load-balancers/NAME/state` | `"active_impaired"` or `null` |
 //! | `DELETE load-balancers/NAME` | removes one by hand, of either kind |
 
 use http::Method;
@@ -127,6 +128,10 @@ fn act(handle: &Handle, method: &Method, path: &[&str], body: &[u8]) -> Result<V
         ("POST", ["instances", id, "stop"]) => done(handle.stop(id)),
         ("POST", ["instances", id, "terminate"]) => done(handle.terminate(id)),
         ("DELETE", ["instances", id]) => done(handle.delete_instance(id)),
+        ("PUT", ["load-balancers", name, "state"]) => {
+            let state: Option<String> = parse(body)?;
+            done(handle.force_load_balancer_state(name, state.as_deref()))
+        }
         ("DELETE", ["load-balancers", name]) => done(handle.remove_load_balancer(name)),
         _ => Err((404, format!("{method} {} is not understood", path.join("/")))),
     }

@@ -109,13 +109,14 @@ impl Core {
     pub(crate) fn answer(&mut self, arrival: &Arrival, now: Timestamp) -> Answer {
         let service = arrival.service;
         let request_id = request_id(self.roll(), self.roll());
-        let before = self.strike(service, &arrival.action, false);
+        let before = self.strike(service.name(), &arrival.action, false);
         let mut executed = false;
         let mut result = match &before {
             Some(Effect::Error { .. }) | None => self.decide(arrival, before.as_ref(), now, &mut executed),
             Some(_) => Ok(crate::xml::Xml::new()),
         };
-        let after = if before.is_none() && result.is_ok() { self.strike(service, &arrival.action, true) } else { None };
+        let after =
+            if before.is_none() && result.is_ok() { self.strike(service.name(), &arrival.action, true) } else { None };
         if let Some(Effect::Error { .. }) = &after {
             result = Err(injected(service, after.as_ref()));
         }
@@ -308,10 +309,10 @@ impl Core {
     }
 
     /// The effect of the first fault that strikes this call.
-    fn strike(&mut self, service: Service, action: &str, after: bool) -> Option<Effect> {
+    pub(crate) fn strike(&mut self, service: &str, action: &str, after: bool) -> Option<Effect> {
         for index in 0..self.knobs.faults.len() {
             let fault = &self.knobs.faults[index];
-            if fault.after != after || fault.times == Some(0) || !means(&fault.action, service.name(), action) {
+            if fault.after != after || fault.times == Some(0) || !means(&fault.action, service, action) {
                 continue;
             }
             #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]

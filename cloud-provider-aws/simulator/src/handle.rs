@@ -161,6 +161,15 @@ impl Handle {
         lock(&self.core).state.certificates.push(arn.to_owned());
     }
 
+    /// Shows a Network Load Balancer in a state such as `failed` or `active_impaired`, or in its own again. False if
+    /// there is none with the name.
+    pub fn force_load_balancer_state(&self, name: &str, state: Option<&str>) -> bool {
+        let mut core = lock(&self.core);
+        let mut all = core.state.load_balancers.values_mut();
+        let found = all.find(|balancer| balancer.name == name);
+        found.map(|balancer| balancer.forced_state = state.map(str::to_owned)).is_some()
+    }
+
     /// Removes a load balancer of either kind by name with everything that only it holds, as someone at the console
     /// would: target groups and security groups stay. False if there is none.
     pub fn remove_load_balancer(&self, name: &str) -> bool {

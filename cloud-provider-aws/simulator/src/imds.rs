@@ -8,6 +8,7 @@ use crate::{
     calls::Call,
     context::{later, time},
     core::{Answer, Core},
+    knobs::Effect,
     state::mix,
     sts,
 };
@@ -23,6 +24,16 @@ fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     parts.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// What a fault makes of an answer; here the status is all that an error has.
+fn struck(effect: &Effect) -> Answer {
+    match effect {
+        Effect::Error { status, message, .. } => plain(status.unwrap_or(500), message.clone()),
+        Effect::Disconnect => Answer::Disconnect,
+        Effect::Hang => Answer::Hang,
+        Effect::Truncate => plain(200, ""),
+    }
+}
+
 /// Whether a path is one of the metadata service.
 pub(crate) fn serves(path: &str) -> bool {
     path.starts_with("/latest/")
@@ -31,13 +42,10 @@ pub(crate) fn serves(path: &str) -> bool {
 impl Core {
     /// Answers a request to the metadata service and logs it as `IMDS`, with method and path for the action.
     pub(crate) fn answer_metadata(&mut self, parts: &Parts, now: Timestamp) -> Answer {
-        let answer = match (&parts.method, parts.uri.path()) {
-            (&Method::PUT, "/latest/api/token") => self.metadata_token(parts, now),
-            (&Method::GET, path) => match header(parts, TOKEN).and_then(|token| self.metadata_tokens.get(token)) {
-                Some(until) if now < *until => self.metadata(path, now),
-                _ => plain(401, "Unauthorized"),
-            },
-            _ => plain(405, "Method Not Allowed"),
+        let action = format!("{} {}", parts.method, parts.uri.path());
+        let answer = match self.strike("IMDS", &action, false) {
+            Some(effect) => struck(&effect),
+            None => self.decide_metadata(parts, now),
         };
         let outcome = match &answer {
             Answer::Document { status: 200, .. } => "ok".to_owned(),
@@ -48,13 +56,24 @@ impl Core {
             number: 0,
             at: now,
             service: "IMDS".into(),
-            action: format!("{} {}", parts.method, parts.uri.path()),
+            action,
             parameters: std::collections::BTreeMap::new(),
             access_key: None,
             executed: outcome == "ok",
             outcome,
         });
         answer
+    }
+
+    fn decide_metadata(&mut self, parts: &Parts, now: Timestamp) -> Answer {
+        match (&parts.method, parts.uri.path()) {
+            (&Method::PUT, "/latest/api/token") => self.metadata_token(parts, now),
+            (&Method::GET, path) => match header(parts, TOKEN).and_then(|token| self.metadata_tokens.get(token)) {
+                Some(until) if now < *until => self.metadata(path, now),
+                _ => plain(401, "Unauthorized"),
+            },
+            _ => plain(405, "Method Not Allowed"),
+        }
     }
 
     fn metadata_token(&mut self, parts: &Parts, now: Timestamp) -> Answer {

@@ -45,6 +45,8 @@ mod server;
 mod service;
 mod state;
 mod sts;
+#[cfg(test)]
+mod tests;
 mod xml;
 
 use std::{

@@ -25,6 +25,9 @@ pub(crate) fn describe(context: &mut Context<'_>, params: &Params<'_>) -> Result
             "Load balancer names and load balancer ARNs cannot be specified at the same time",
         ));
     }
+    if arns.len().max(names.len()) > 20 {
+        return Err(ApiError::validation("At most 20 load balancers can be specified"));
+    }
     let all = &context.state.load_balancers;
     for arn in &arns {
         check_arn(context.state, arn, "loadbalancer")?;
@@ -45,7 +48,9 @@ pub(crate) fn describe(context: &mut Context<'_>, params: &Params<'_>) -> Result
 }
 
 fn item(context: &Context<'_>, balancer: &LoadBalancer) -> Xml {
-    let state = if context.now < balancer.active { "provisioning" } else { "active" };
+    // Even without a delay the answer to its creation says `provisioning`.
+    let by_time = if context.now <= balancer.active { "provisioning" } else { "active" };
+    let state = balancer.forced_state.as_deref().unwrap_or(by_time);
     let described = Xml::new()
         .text("LoadBalancerArn", &balancer.arn)
         .text("DNSName", &balancer.dns_name)
@@ -205,6 +210,7 @@ pub(crate) fn create(context: &mut Context<'_>, params: &Params<'_>) -> Result<X
         vpc,
         created: context.now,
         active: context.later(context.knobs.delays.provisioning_ms),
+        forced_state: None,
         subnets,
         takes_security_groups: !security_groups.is_empty(),
         security_groups,

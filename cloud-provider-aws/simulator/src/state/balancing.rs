@@ -84,6 +84,9 @@ pub(crate) struct LoadBalancer {
     pub(crate) created: Timestamp,
     /// From then on it is `active`.
     pub(crate) active: Timestamp,
+    /// A state that a test has set, such as `active_impaired`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forced_state: Option<String>,
     pub(crate) subnets: Vec<SubnetMapping>,
     pub(crate) security_groups: BTreeSet<String>,
     /// Whether it may have security groups at all, which is decided when it is made.
