@@ -1,4 +1,5 @@
 //! The program, and the endpoints that other processes use.
+#![expect(clippy::unwrap_used, reason = "a test may end with a panic")]
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

@@ -1,4 +1,5 @@
 //! The official SDKs for Rust talk to the simulator as they talk to AWS.
+#![expect(clippy::unwrap_used, reason = "a test may end with a panic")]
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig,

@@ -36,8 +36,16 @@ pub(crate) fn authorize(context: &mut Context<'_>, params: &Params<'_>) -> Resul
         return Err(ApiError::new("RulesPerSecurityGroupLimitExceeded", text));
     }
     let account = context.state.account.clone();
-    let answer = rules.iter().map(|rule| rule_item(&id, &account, rule));
-    let answer = Xml::succeeded().list("securityGroupRuleSet", "item", answer);
+    let item = |rule: &Rule| {
+        let item = rule_item(&id, rule).text("groupOwnerId", &account);
+        match &rule.source {
+            Source::Group(source) => {
+                item.node("referencedGroupInfo", Xml::new().text("groupId", source).text("userId", &account))
+            }
+            _ => item,
+        }
+    };
+    let answer = Xml::succeeded().list("securityGroupRuleSet", "item", rules.iter().map(item));
     if let Some(group) = context.state.security_groups.get_mut(&id) {
         group.ingress = all;
     }
@@ -56,9 +64,14 @@ pub(crate) fn revoke(context: &mut Context<'_>, params: &Params<'_>) -> Result<X
         };
         left.remove(position);
     }
-    let account = context.state.account.clone();
-    let answer = rules.iter().map(|rule| rule_item(&id, &account, rule));
-    let answer = Xml::succeeded().list("revokedSecurityGroupRuleSet", "item", answer);
+    let item = |rule: &Rule| {
+        let source = match &rule.source {
+            Source::Group(source) => Some(source),
+            _ => None,
+        };
+        rule_item(&id, rule).maybe("referencedGroupId", source)
+    };
+    let answer = Xml::succeeded().list("revokedSecurityGroupRuleSet", "item", rules.iter().map(item));
     if let Some(group) = context.state.security_groups.get_mut(&id) {
         group.ingress = left;
     }
@@ -261,13 +274,13 @@ pub(crate) fn items(rules: &[Rule], account: &str) -> Vec<Xml> {
     grouped.into_iter().map(item).collect()
 }
 
-fn rule_item(group: &str, account: &str, rule: &Rule) -> Xml {
+/// A rule as AWS numbers it, without what only one of both answers holds of a source group.
+fn rule_item(group: &str, rule: &Rule) -> Xml {
     let name = format!("{group} {}", describe(rule));
     let number = name.bytes().fold(0_u64, |sum, byte| mix(sum ^ u64::from(byte)));
     let item = Xml::new()
         .text("securityGroupRuleId", format!("sgr-0{number:016x}"))
         .text("groupId", group)
-        .text("groupOwnerId", account)
         .text("isEgress", false)
         .text("ipProtocol", &rule.protocol)
         .text("fromPort", rule.from_port.unwrap_or(-1))
@@ -277,6 +290,6 @@ fn rule_item(group: &str, account: &str, rule: &Rule) -> Xml {
         Source::Ipv4(cidr) => item.text("cidrIpv4", cidr),
         Source::Ipv6(cidr) => item.text("cidrIpv6", cidr),
         Source::PrefixList(id) => item.text("prefixListId", id),
-        Source::Group(id) => item.node("referencedGroupInfo", Xml::new().text("groupId", id).text("userId", account)),
+        Source::Group(_) => item,
     }
 }

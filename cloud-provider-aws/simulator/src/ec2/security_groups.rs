@@ -140,7 +140,7 @@ pub(crate) fn create(context: &mut Context<'_>, params: &Params<'_>) -> Result<X
         created: Some(context.now),
     };
     put_tags(&mut group.tags, &new_tags, context.knobs.quotas.tags, "TagLimitExceeded")?;
-    let answer = Xml::succeeded()
+    let answer = Xml::new()
         .text("groupId", &group.id)
         .and(tag_set(&group.tags))
         .text("securityGroupArn", context.state.arn("ec2", &format!("security-group/{}", group.id)));
