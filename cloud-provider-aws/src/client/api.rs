@@ -155,3 +155,33 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("region", &self.0.region).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client of an address where nobody listens.
+    async fn client(gate: Gate) -> Client {
+        let endpoint = Some(super::super::Endpoint { url: "http://127.0.0.1:9".into(), ..Default::default() });
+        let endpoints = super::super::Endpoints { ec2: endpoint, ..Default::default() };
+        let settings = Settings { region: "us-east-1".into(), endpoints, role: None };
+        let credentials = aws_credential_types::Credentials::new("a", "b", None, None, "test");
+        Client::with_credentials(&settings, Some(SharedCredentialsProvider::new(credentials)), gate, &Metrics::new())
+            .await
+    }
+
+    async fn write(client: &Client) -> Error {
+        let request = client.ec2().delete_security_group().group_id("sg-1").send();
+        client.call(Service::Ec2, "DeleteSecurityGroup", Access::Write, request).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_closed_gate_holds_writes_back_and_lets_reads_through() {
+        let client = client(Gate::dry_run()).await;
+        let error = write(&client).await;
+        assert_eq!(error.kind(), &Kind::Refused);
+        assert!(error.to_string().contains("dry run"), "{error}");
+        // A read gets as far as the address where nobody listens.
+        assert_eq!(client.availability_zones().await.unwrap_err().kind(), &Kind::Transient);
+    }
+}

@@ -55,7 +55,12 @@ pub(super) async fn sdk_config(
         config = with_credentials(config, Paused::new(chain));
     }
     if let Some(role) = &settings.role {
-        let role = AssumedRole::new(role.clone(), &config, metrics);
+        let mut sts = aws_sdk_sts::config::Builder::from(&config);
+        if let Some(endpoint) = &settings.endpoints.sts {
+            sts = sts.endpoint_resolver(super::endpoints::Fixed::new(endpoint, &settings.region));
+        }
+        let sts = aws_sdk_sts::Client::from_conf(sts.build());
+        let role = AssumedRole { role: role.clone(), sts, metrics };
         config = with_credentials(config, Paused::new(role));
     }
     config
@@ -85,10 +90,6 @@ struct AssumedRole {
 }
 
 impl AssumedRole {
-    fn new(role: Role, config: &SdkConfig, metrics: ApiMetrics) -> Self {
-        Self { role, sts: aws_sdk_sts::Client::new(config), metrics }
-    }
-
     async fn credentials(&self) -> provider::Result {
         let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let Role { arn, account, source_arn } = self.role.clone();

@@ -40,3 +40,4 @@ macro_rules! resolves_for {
 resolves_for!(aws_sdk_ec2);
 resolves_for!(aws_sdk_elasticloadbalancing);
 resolves_for!(aws_sdk_elasticloadbalancingv2);
+resolves_for!(aws_sdk_sts);

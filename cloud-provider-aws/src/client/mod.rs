@@ -78,6 +78,9 @@ pub struct Endpoints {
     pub elb: Option<Endpoint>,
     /// Network load balancers.
     pub elbv2: Option<Endpoint>,
+    /// The token service. Never from the config file, since upstream has no override for it; the environment's
+    /// `AWS_ENDPOINT_URL_STS` counts where this is absent.
+    pub sts: Option<Endpoint>,
     /// The instance metadata service; only the URL counts.
     pub imds: Option<Endpoint>,
 }

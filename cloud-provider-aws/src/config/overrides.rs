@@ -113,6 +113,7 @@ pub(super) fn endpoints(overrides: &[ServiceOverride], region: &str) -> Endpoint
         ec2: find(Target::Ec2, false),
         elb: find(Target::Elb, false).or_else(|| both.clone()),
         elbv2: find(Target::ElbV2, false).or(both),
+        sts: None,
         imds: find(Target::Imds, true),
     }
 }

@@ -1,0 +1,7 @@
+//! The provider against the simulator, in one process.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
+
+mod instances;
+mod start;
+mod support;
