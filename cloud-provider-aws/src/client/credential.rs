@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,6 +25,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 3;
 /// How long the credentials of a taken role live, as upstream asks for.
 const ROLE_SESSION: Duration = Duration::from_secs(15 * 60);
+/// Credentials with less time left are asked for anew.
+const SHARED_UNTIL: Duration = Duration::from_secs(2 * 60);
 /// The first and the longest time for which a failure to get credentials is not tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -145,15 +146,23 @@ impl fmt::Debug for AssumedRole {
     }
 }
 
-/// Remembers a failure for a while, so that a revoked role is not asked for by every single call. The pause doubles
-/// from one second to a minute; good credentials are kept by the SDKs' own cache.
+/// Shares credentials between the clients, and remembers a failure for a while, so that a revoked role is not asked for
+/// by every single call. The pause doubles from one second to a minute. Credentials that do not expire are not kept
+/// here: their source may change.
 #[derive(Debug)]
 struct Paused<P> {
     inner: P,
-    failure: Mutex<Option<Failure>>,
+    /// Held while asking, so that clients that need credentials at the same time ask once.
+    last: tokio::sync::Mutex<Last>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
+struct Last {
+    good: Option<Credentials>,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug)]
 struct Failure {
     text: String,
     pause: Duration,
@@ -162,22 +171,32 @@ struct Failure {
 
 impl<P: ProvideCredentials> Paused<P> {
     fn new(inner: P) -> Self {
-        Self { inner, failure: Mutex::new(None) }
+        Self { inner, last: tokio::sync::Mutex::default() }
     }
 
     async fn credentials(&self) -> provider::Result {
-        let last = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(last) = last.as_ref().filter(|last| Instant::now() < last.until) {
-            return Err(CredentialsError::provider_error(last.text.clone()));
+        let mut last = self.last.lock().await;
+        if let Some(good) = last.good.as_ref().filter(|good| is_fresh(good)) {
+            return Ok(good.clone());
+        }
+        if let Some(failure) = last.failure.as_ref().filter(|failure| Instant::now() < failure.until) {
+            return Err(CredentialsError::provider_error(failure.text.clone()));
         }
         let result = self.inner.provide_credentials().await;
         let failure = result.as_ref().err().map(|error| {
-            let pause = last.map_or(FIRST_PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
+            let longer = last.failure.as_ref().map(|failure| (failure.pause * 2).min(LONGEST_PAUSE));
+            let pause = longer.unwrap_or(FIRST_PAUSE);
             Failure { text: chain(error), pause, until: Instant::now() + pause }
         });
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *last = Last { good: result.as_ref().ok().cloned(), failure };
         result
     }
+}
+
+/// Whether credentials expire, but not soon. The SDKs ask again ten seconds before the end.
+fn is_fresh(credentials: &Credentials) -> bool {
+    let left = credentials.expiry().and_then(|end| end.duration_since(SystemTime::now()).ok());
+    left.is_some_and(|left| left > SHARED_UNTIL)
 }
 
 impl<P: ProvideCredentials> ProvideCredentials for Paused<P> {
@@ -283,5 +302,30 @@ mod tests {
         // 1 + 2 + 4 + … + 32 seconds, then once a minute.
         let asked = provider.inner.0.load(Ordering::SeqCst);
         assert!((14..=16).contains(&asked), "{asked}");
+    }
+
+    #[derive(Debug)]
+    struct Giving(AtomicU32, Option<Duration>);
+
+    impl ProvideCredentials for Giving {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            let end = self.1.map(|left| SystemTime::now() + left);
+            future::ProvideCredentials::ready(Ok(Credentials::new("a", "b", None, end, "test")))
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_shared_until_shortly_before_they_expire() {
+        for (left, expected) in [(Some(ROLE_SESSION), 1), (Some(Duration::from_secs(60)), 3), (None, 3)] {
+            let provider = Paused::new(Giving(AtomicU32::new(0), left));
+            for _ in 0..3 {
+                provider.credentials().await.unwrap();
+            }
+            assert_eq!(provider.inner.0.load(Ordering::SeqCst), expected, "{left:?}");
+        }
     }
 }

@@ -130,7 +130,7 @@ impl ReadById {
 }
 
 /// Whether a message names this very ID. The code told what is wrong; which IDs it is about only stands in the text.
-fn names(message: &str, id: &InstanceId) -> bool {
+pub(super) fn names(message: &str, id: &InstanceId) -> bool {
     let part_of_id = |character: char| character.is_ascii_alphanumeric() || character == '-';
     message.match_indices(id.as_str()).any(|(at, text)| {
         let before = message[..at].chars().next_back().is_some_and(part_of_id);

@@ -10,7 +10,7 @@ use cloud_provider::Kind;
 use regex::Regex;
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::{by_id::names, failure::Failure};
 use crate::{
     client::{self, Client, ec2::TOPOLOGY_IDS},
     provider_id::InstanceId,
@@ -59,6 +59,7 @@ impl Topology {
         }
         // One asks for all: what it finds to have no topology spares the others their calls.
         let _asking = self.asking.lock().await;
+        let mut left_out = false;
         loop {
             instances.retain(|instance| !self.absent().knows(instance));
             if instances.is_empty() {
@@ -70,15 +71,18 @@ impl Topology {
             match self.client.instance_topology(&ids).await {
                 Ok(found) => self.found(chunk, found, &mut layers),
                 Err(error) if self.is_for_good(&error) => return layers,
-                Err(error) if error.is_not_found() && chunk.len() > 1 => {
-                    // Somebody is gone; each on its own would be many calls, so that only those that have to are asked
-                    // for again, when their nodes are.
-                    self.failed(chunk, &error, &mut layers);
-                }
                 Err(error) => {
-                    let all = chunk.into_iter().chain(instances).collect();
-                    self.failed(all, &error, &mut layers);
-                    return layers;
+                    // Who is gone meanwhile is left out, once; the others are asked for again.
+                    let (bad, rest): (Vec<_>, Vec<_>) =
+                        chunk.into_iter().partition(|(id, _)| names(error.message(), id));
+                    instances.extend(rest);
+                    if bad.is_empty() || left_out {
+                        instances.extend(bad);
+                        self.failed(instances, &error, &mut layers);
+                        return layers;
+                    }
+                    left_out = true;
+                    self.failed(bad, &error, &mut layers);
                 }
             }
         }

@@ -313,6 +313,23 @@ async fn a_topology_failure_holds_up_only_nodes_that_rely_on_it() {
 }
 
 #[tokio::test]
+async fn an_instance_that_vanishes_before_its_topology_is_read_holds_up_nobody_else() {
+    let cluster = Cluster::new(3).await;
+    for id in cluster.worker_ids() {
+        cluster.handle.change_instance(id.as_str(), |instance| {
+            instance.instance_type = "p5.48xlarge".into();
+            instance.network_nodes = vec!["nn-1".into()];
+        });
+    }
+    let nodes = cluster.nodes_by_id();
+    cluster.state(&nodes, SECOND).await;
+    cluster.handle.delete_instance(cluster.worker_ids()[1].as_str());
+    let answers = cluster.metadata(&nodes).await;
+    assert!(is_present(&answers[0]) && answers[1].is_err() && is_present(&answers[2]), "{answers:?}");
+    assert_eq!(cluster.count(TOPOLOGY), 2);
+}
+
+#[tokio::test]
 async fn zones_that_cannot_be_read_hold_up_nodes_until_they_can() {
     let cluster = Cluster::new(2).await;
     cluster.handle.adjust(|knobs| {
