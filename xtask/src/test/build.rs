@@ -7,9 +7,8 @@ use anyhow::{Context as _, bail};
 
 use super::{Activity, Run};
 use crate::cargo::{self, Kind};
-use crate::demo::DRIVER;
+use crate::demo::{self, DRIVER};
 use crate::report::Report;
-use crate::{cargo as builds, demo};
 
 /// The test whose build gives the driver with the features that all tests are built with; `cargo build` would
 /// make everything once more, since dependencies of tests turn on features.
@@ -23,11 +22,13 @@ pub(super) struct ControlPlane(Option<JoinHandle<anyhow::Result<Vec<String>>>>);
 pub(super) fn build(run: &mut Run, at: &Activity<'_>) -> anyhow::Result<String> {
     let root = &run.workspace.root;
     let first = ["test", "--workspace", "--no-run", "--test", TEST_OF_DRIVER];
-    let driver = builds::build(root, &first, at.task)?;
-    run.control_plane = start(cargo::binary(&driver, DRIVER)?, run.kubernetes.as_deref());
+    let driver = cargo::build(root, &first, at.task)?;
+    if run.wants_control_plane {
+        run.control_plane = start(cargo::binary(&driver, DRIVER)?, run.kubernetes.as_deref());
+    }
     // Not the documentation tests: those are built when they run.
     let all = ["test", "--workspace", "--no-run", "--lib", "--bins", "--tests", "--examples"];
-    run.executables = builds::build(root, &all, at.task)?;
+    run.executables = cargo::build(root, &all, at.task)?;
     let tests = run.executables.iter().filter(|one| one.kind != Kind::Binary).count();
     Ok(format!("{tests} test programs"))
 }

@@ -119,6 +119,7 @@ impl Step {
 struct Run {
     workspace: Workspace,
     kubernetes: Option<String>,
+    wants_control_plane: bool,
     executables: Vec<Executable>,
     control_plane: build::ControlPlane,
     /// The folder with etcd and kube-apiserver, where tests shall not look for them themselves.
@@ -164,15 +165,17 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
+    let selected = select(args);
     let mut run = Run {
         workspace: Workspace::load()?,
         kubernetes: args.kubernetes.clone(),
+        wants_control_plane: selected.contains(&Step::ControlPlane),
         executables: Vec::new(),
         control_plane: build::ControlPlane::default(),
         assets: None,
     };
     let mut rows = Vec::new();
-    for step in select(args) {
+    for step in selected {
         rows.push(one(step, &mut run, &rows));
     }
     let failed = rows.iter().filter(|row| row.outcome.is_err()).count();
