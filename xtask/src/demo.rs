@@ -19,12 +19,14 @@ pub(crate) const CONTROL_PLANE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 const AFTER_HELP: &str = "\
 Passed on to the demo:
-      --nodes N            Nodes to register over ten seconds
-      --services N         Services of type LoadBalancer, half classic ELB, half NLB
+      --nodes N            Nodes to register over ten seconds [default: 100]
+      --services N         Services of type LoadBalancer, half classic ELB, half NLB [default: 4]
       --latency DURATION   Latency of the simulated cloud's answers, such as 50ms
       --keep               Stay up, print KUBECONFIG and what to try, end on Ctrl-C
       --json               A summary as the last line of standard output
       --cloud-api URL      Another endpoint instead of the simulator (moto, LocalStack)
+      --kubernetes MINOR   The Kubernetes minor release, such as 1.34
+      --timeout DURATION   Give up after this time [default: 10m]
 
 It exits with 0 only when everything converged.";
 
@@ -85,16 +87,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let args = args.separate()?;
     let cloud = cloud(&args.cloud)?;
     let executables = build(&workspace::root()?, cloud, args.release)?;
-    let status = Tool::new(cargo::binary(&executables, DRIVER)?)
+    let demo = Tool::new(cargo::binary(&executables, DRIVER)?)
         .args(["demo", "--cloud", cloud.name])
         .arg("--controller")
         .arg(cargo::binary(&executables, cloud.controller)?)
         .arg("--simulator")
         .arg(cargo::binary(&executables, cloud.simulator)?)
-        .args(args.flags)
-        .status()?;
-    // What a signal ended has no code.
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+        .args(args.flags);
+    // Ctrl-C and the exit status are the demo's.
+    Err(demo.exec())
 }
 
 /// Builds the three programs, and gets those of the control plane as soon as the driver is there: the longest part

@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::Read;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -90,9 +91,9 @@ impl Tool {
         String::from_utf8(output.stdout).with_context(|| format!("{self} printed something that is not UTF-8"))
     }
 
-    /// Runs it on our own terminal.
-    pub(crate) fn status(mut self) -> anyhow::Result<ExitStatus> {
-        self.0.status().with_context(|| format!("start {self}"))
+    /// Becomes it: terminal, signals and exit status are its own. Returns only when that fails.
+    pub(crate) fn exec(mut self) -> anyhow::Error {
+        anyhow::Error::new(self.0.exec()).context(format!("start {self}"))
     }
 
     /// Runs it and hands over each line as it comes; carriage returns end lines too. What still runs after `limit`
@@ -204,7 +205,8 @@ fn end_tree(root: u32) -> anyhow::Result<()> {
         next += 1;
     }
     // One of them may have ended by itself.
-    Tool::new("kill").arg("-KILL").args(tree.iter().map(u32::to_string)).status().map(|_| ())
+    let _ = Tool::new("kill").arg("-KILL").args(tree.iter().map(u32::to_string)).output();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 """Runs moto on a port of loopback until standard input closes, so that it never outlives who started it.
 
-`cargo xtask test moto` starts it, and runs the tests of `tests/conformance.rs` whose names contain `moto` with its URL in
-`MOTO_URL`.
+`cargo xtask test moto` starts it, and runs the tests of `tests/conformance` whose names contain `moto`, with its URL
+in `MOTO_URL`.
 """
 
 import os

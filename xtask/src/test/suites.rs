@@ -14,7 +14,7 @@ pub(super) const MOTO: &str = "moto";
 /// How long one test program may take.
 pub(super) const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// The file of `tests/` that runs the conformance suite, in every cloud's crate.
+/// The program in `tests/` that runs the conformance suite, in every cloud's crate.
 const CONFORMANCE: &str = "conformance";
 
 pub(super) fn unit(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
@@ -63,7 +63,7 @@ pub(super) fn conformance_on_moto(
 ) -> anyhow::Result<String> {
     let folder = run.workspace.root.join(folder);
     let suite = run.executables.iter().find(|one| is_conformance(one) && one.folder == folder);
-    let suite = suite.with_context(|| format!("{} has no tests/{CONFORMANCE}.rs", folder.display()))?;
+    let suite = suite.with_context(|| format!("{} has no tests/{CONFORMANCE}", folder.display()))?;
     let mut count = Count::default();
     at.run_lines(test(run, suite).arg(MOTO).env(env.0, env.1), TEST_LIMIT, |line| count.add(line))?;
     count.describe()
