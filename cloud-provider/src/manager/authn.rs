@@ -9,6 +9,7 @@
 //! ignored, without reviews of access only the paths that are always allowed are served.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::options::{AuthenticationSettings, AuthorizationSettings};
+use crate::cluster::client::{self, Clients, Policy};
+use crate::metrics::Metrics;
 
 mod authorities;
 mod authorization;
@@ -85,13 +88,16 @@ pub enum Error {
         /// Whose authorities.
         what: &'static str,
         /// Its path.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What is wrong.
         problem: String,
     },
     /// The cluster's settings cannot be read, and that is not tolerated.
     #[error("unable to load configmap based request-header-client-ca-file")]
     Lookup(#[source] kube::Error),
+    /// There is no client for reviews, though a kubeconfig was given.
+    #[error("make a client for delegated authentication and authorization")]
+    Client(#[from] client::Error),
 }
 
 /// Finds out who sends a request.
@@ -212,7 +218,7 @@ where
     timeout(REVIEW_TIMEOUT, attempts).await.unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
 }
 
-/// What [`Authenticator`] and [`Authorizer`] need, together: the secure port has both or neither.
+/// Who a request is from and what it may: the secure port has both.
 #[derive(Debug)]
 pub struct Access {
     /// Who it is.
@@ -234,5 +240,37 @@ impl Access {
     ) -> Result<(Access, Lookup), Error> {
         let (authenticator, lookup) = Authenticator::new(authentication, tokens).await?;
         Ok((Access { authenticator, authorizer: Authorizer::new(authorization, reviews) }, lookup))
+    }
+
+    /// The same with clients as the flags say: from `--authentication-kubeconfig` and `--authorization-kubeconfig`, else of the
+    /// cluster that the process runs in, else none.
+    ///
+    /// # Errors
+    /// A kubeconfig that cannot be used, and those of [`Authenticator::new`].
+    pub async fn delegated(
+        authentication: &AuthenticationSettings,
+        authorization: &AuthorizationSettings,
+        user_agent: &str,
+        metrics: &Metrics,
+    ) -> Result<(Access, Lookup), Error> {
+        let tokens = delegated(authentication.kubeconfig.clone(), user_agent, metrics).await?;
+        let reviews = delegated(authorization.kubeconfig.clone(), user_agent, metrics).await?;
+        Access::new(authentication, tokens, authorization, reviews).await
+    }
+}
+
+async fn delegated(
+    kubeconfig: Option<PathBuf>,
+    user_agent: &str,
+    metrics: &Metrics,
+) -> Result<Option<Client>, client::Error> {
+    let settings = client::Settings { kubeconfig, user_agent: user_agent.to_owned(), ..client::Settings::default() };
+    match Clients::new(settings, metrics).client("delegated-auth", Policy::REVIEW).await {
+        Ok(client) => Ok(Some(client)),
+        Err(client::Error::InCluster(error)) => {
+            debug!(%error, "not in a cluster, nobody reviews tokens and access");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
