@@ -55,7 +55,7 @@ pub(crate) fn build(root: &Path, args: &[&str], task: &Task<'_>) -> anyhow::Resu
             diagnostics.push('\n');
         }
     });
-    built.with_context(|| diagnostics)?;
+    built.map_err(|error| anyhow::anyhow!("{diagnostics}{error:#}"))?;
     Ok(executables)
 }
 

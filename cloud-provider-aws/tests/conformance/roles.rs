@@ -1,6 +1,6 @@
 //! What operators grant the controller: upstream's base manifests (`examples/existing-cluster/base`).
 
-use cloud_provider_testing::conformance::ACCOUNT;
+use cloud_provider_testing::rbac::ACCOUNT;
 use serde_json::{Value, json};
 
 /// Upstream's ClusterRole with its binding, and the binding to the API server's own role for delegated authentication.

@@ -227,7 +227,7 @@ fn time_table(rows: &[Row], total: Duration) -> String {
         .map(|row| {
             let outcome = match &row.outcome {
                 Ok(what) => format!("ok, {what}"),
-                Err(error) => format!("FAILED: {}", error.lines().next_back().unwrap_or_default()),
+                Err(error) => format!("FAILED: {}", shortened(error.lines().next_back().unwrap_or_default())),
             };
             [row.step.name(), report::duration(row.elapsed), outcome]
         })
@@ -236,6 +236,14 @@ fn time_table(rows: &[Row], total: Duration) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(text, "total {}\n", report::duration(total));
     text
+}
+
+/// The whole of it has been shown when the step failed.
+fn shortened(line: &str) -> String {
+    const WIDTH: usize = 80;
+    let start = line.chars().count().saturating_sub(WIDTH);
+    let end: String = line.chars().skip(start).collect();
+    if start == 0 { end } else { format!("…{end}") }
 }
 
 /// The sum of what harnesses say in their last lines: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
