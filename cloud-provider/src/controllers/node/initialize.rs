@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kube::api::{Patch, PatchParams};
 
-use super::NodeController;
+use super::{NodeController, lock};
 use crate::{
     Error, Kind,
     cloud::{Freshness, Instance, Metadata, Want},
@@ -63,13 +63,21 @@ impl NodeController {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        self.make_schedulable(current.as_ref().unwrap_or(node), &metadata).await?;
-        self.recorder.event(&about_node(node), Severity::Normal, "Synced", "Node synced successfully");
+        // Noted before the write, since the store can hear of it before we do.
+        lock(&self.untainted).insert(node.uid().to_owned());
+        let made = self.make_schedulable(current.as_ref().unwrap_or(node), &metadata).await;
+        if !matches!(made, Ok(true)) {
+            lock(&self.untainted).remove(node.uid());
+        }
+        if made? {
+            self.recorder.event(&about_node(node), Severity::Normal, "Synced", "Node synced successfully");
+        }
         Ok(())
     }
 
-    /// Provider ID, labels and the removal of the taint, in one write that fails if the node changed.
-    async fn make_schedulable(&self, node: &Node, metadata: &Metadata) -> Result<()> {
+    /// Provider ID, labels and the removal of the taint, in one write that fails if the node changed. Gives false where
+    /// there was nothing left to do.
+    async fn make_schedulable(&self, node: &Node, metadata: &Metadata) -> Result<bool> {
         let uid = node.uid().to_owned();
         let mut node = std::borrow::Cow::Borrowed(node);
         for tries in 1.. {
@@ -81,7 +89,7 @@ impl NodeController {
             let conflict = match self.api.patch(node.name(), &PatchParams::default(), &patch).await {
                 Ok(_) => break,
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < CONFLICT_TRIES => status,
-                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
                 Err(error) => return Err(Error::from(error).context(format!("initialize node {}", node.name()))),
             };
             tracing::debug!(node = %node.name(), tries, reason = %conflict.message, "the node changed meanwhile, reading it again");
@@ -90,12 +98,12 @@ impl NodeController {
                     node = std::borrow::Cow::Owned(live)
                 }
                 // Deleted, replaced, or initialised by somebody else.
-                _ => return Ok(()),
+                _ => return Ok(false),
             }
         }
         self.observe_delay(&node);
         tracing::info!(node = %node.name(), provider_id = %metadata.provider_id, zone = %metadata.zone, "initialized node");
-        Ok(())
+        Ok(true)
     }
 
     fn observe_delay(&self, node: &Node) {

@@ -7,7 +7,11 @@
 mod addresses;
 mod initialize;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use kube::{
@@ -58,6 +62,8 @@ pub struct NodeController {
     api: Api<Node>,
     recorder: Recorder,
     queue: WorkQueue<Key>,
+    /// Nodes, by UID, whose taint was taken and that the store still shows tainted: it lags behind our own writes.
+    untainted: Arc<Mutex<HashSet<String>>>,
     settings: Settings,
     taint_removal_delay: Histogram,
     initial_sync_delay: Histogram,
@@ -80,6 +86,7 @@ impl NodeController {
             api: Api::all(client),
             recorder,
             queue: WorkQueue::new("Nodes", Backoff::NODES, metrics),
+            untainted: Arc::default(),
             settings,
             taint_removal_delay: metrics.histogram(
                 "node_controller_cloud_provider_taint_removal_delay_seconds",
@@ -96,9 +103,16 @@ impl NodeController {
 
     /// Runs until `token` is cancelled; what is being worked on then is finished up to its next write.
     pub async fn run(self, token: CancellationToken) {
-        let queue = self.queue.clone();
+        let (queue, untainted) = (self.queue.clone(), self.untainted.clone());
         self.nodes.subscribe(move |change| {
-            let (Change::Added(node) | Change::Updated { new: node, .. }) = change else { return };
+            let (Change::Added(node) | Change::Updated { new: node, .. } | Change::Deleted(node)) = change;
+            let gone = matches!(change, Change::Deleted(_));
+            if gone || !waits_for_initialization(node) {
+                lock(&untainted).remove(node.uid());
+            }
+            if gone {
+                return;
+            }
             if waits_for_initialization(node) || !stale_labels(node).is_empty() {
                 queue.add(node.key());
             }
@@ -131,6 +145,9 @@ impl NodeController {
         let mut fresh = Vec::new();
         for key in batch {
             match self.nodes.get(&key) {
+                Some(node) if waits_for_initialization(&node) && lock(&self.untainted).contains(node.uid()) => {
+                    self.queue.forget(&key);
+                }
                 Some(node) if waits_for_initialization(&node) => fresh.push((key, node)),
                 Some(node) => self.follow_older_labels(&key, &node).await,
                 None => self.queue.forget(&key),
@@ -164,6 +181,10 @@ impl NodeController {
         let limit = limit.unwrap_or(AUTOMATIC_WRITES).max(1);
         futures::stream::iter(items).for_each_concurrent(limit, work).await;
     }
+}
+
+fn lock(set: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The labels that have to follow older ones, see [`labels::follow_older_keys`].
