@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Client;
 use kube::api::{Api, DeleteParams};
 
-use super::{Controller, Declared, LoadBalancer, ServiceKind, Start, Subject};
+use super::{Controller, Declared, Election, LoadBalancer, ServiceKind, Start, Subject};
 use crate::control_plane::{ControlPlane, Options};
 use crate::objects::{KubeletNode, LoadBalancerService, UNINITIALIZED, register_nodes};
 use crate::progress::Progress;
@@ -53,12 +53,12 @@ impl Bench {
 
     /// Starts a controller without leader election.
     pub(super) async fn start(&self) -> anyhow::Result<Box<dyn Controller>> {
-        self.start_with(false).await
+        self.start_with(Election::Off).await
     }
 
-    pub(super) async fn start_with(&self, leader_election: bool) -> anyhow::Result<Box<dyn Controller>> {
+    pub(super) async fn start_with(&self, election: Election) -> anyhow::Result<Box<dyn Controller>> {
         let name = format!("controller-{}", self.starts.fetch_add(1, Ordering::Relaxed));
-        let start = Start { kubeconfig: &self.kubeconfig, dir: self.plane.dir(), name: &name, leader_election };
+        let start = Start { kubeconfig: &self.kubeconfig, dir: self.plane.dir(), name: &name, election };
         self.subject.start(start).await.context("start the controller")
     }
 
@@ -75,6 +75,10 @@ impl Bench {
             }
         });
         result.map_err(|error| {
+            let error = match self.plane.fail() {
+                true => error.context(format!("logs are in {}", self.plane.dir().display())),
+                false => error,
+            };
             let words = last_words(self.plane.dir());
             if words.is_empty() { error } else { error.context(format!("the controllers' last words:\n{words}\n")) }
         })

@@ -86,8 +86,30 @@ pub struct Start<'a> {
     pub dir: &'a Path,
     /// A name for its logs that no other start has.
     pub name: &'a str,
-    /// Whether it takes part in leader election.
-    pub leader_election: bool,
+    /// How it takes part in leader election.
+    pub election: Election,
+}
+
+/// How a controller takes part in leader election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Election {
+    /// Not at all: it acts at once.
+    Off,
+    /// With default flags.
+    Default,
+    /// Trying every second.
+    EverySecond,
+}
+
+impl Election {
+    /// The flags that every controller has for it.
+    pub fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Off => &["--leader-elect=false"],
+            Self::Default => &["--leader-elect=true"],
+            Self::EverySecond => &["--leader-elect=true", "--leader-elect-retry-period=1s"],
+        }
+    }
 }
 
 /// A running controller. Dropping it kills it.

@@ -1,9 +1,9 @@
 //! A folder that disappears with the process that made it, however that ends.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-
-use std::os::unix::process::CommandExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
@@ -20,6 +20,7 @@ const SWEEPER: &str = r#"read -r _ || { sleep 1; rm -rf -- "$1"; }"#;
 pub(super) struct DataDir {
     path: PathBuf,
     keep: bool,
+    failed: AtomicBool,
     sweeper: Option<(Child, ChildStdin)>,
 }
 
@@ -27,7 +28,7 @@ impl DataDir {
     pub(super) fn new() -> anyhow::Result<Self> {
         let keep = std::env::var_os(KEEP).is_some_and(|value| !value.is_empty());
         let path = tempfile::Builder::new().prefix("control-plane-").tempdir().context("make a data folder")?.keep();
-        let mut dir = Self { path, keep, sweeper: None };
+        let mut dir = Self { path, keep, failed: AtomicBool::new(false), sweeper: None };
         if !keep {
             let mut command = Command::new("sh");
             command.args(["-c", SWEEPER, "sh"]).arg(&dir.path).stdin(Stdio::piped()).stdout(Stdio::null());
@@ -41,9 +42,15 @@ impl DataDir {
         &self.path
     }
 
+    /// Notes that what used it failed, and returns whether the folder stays for that.
+    pub(super) fn fail(&self) -> bool {
+        self.failed.store(true, Ordering::Relaxed);
+        self.keep
+    }
+
     /// Whether the folder stays.
     fn kept(&self) -> bool {
-        self.keep && std::thread::panicking()
+        self.keep && (self.failed.load(Ordering::Relaxed) || std::thread::panicking())
     }
 }
 

@@ -72,10 +72,12 @@ pub(super) fn build(cache: &Path, minor: Minor, wanted: &[Program], progress: &P
     Ok(folder)
 }
 
-/// `go`, in `module`, with the user's flags kept and module files writable.
+/// `go`, in `module`, with the user's flags kept and module files writable. What it builds in is below the module, so that
+/// a build that is killed leaves nothing elsewhere.
 fn go(module: &Path) -> Run {
     let flags = std::env::var("GOFLAGS").unwrap_or_default();
-    Run::new("go").current_dir(module).env("GOFLAGS", format!("{flags} -mod=mod")).env("CGO_ENABLED", "0")
+    let run = Run::new("go").current_dir(module).env("GOTMPDIR", module);
+    run.env("GOFLAGS", format!("{flags} -mod=mod")).env("CGO_ENABLED", "0")
 }
 
 fn make_module(module: &Path, go_mod: &str, source: &str, step: &str, progress: &Progress) -> anyhow::Result<()> {

@@ -130,6 +130,11 @@ impl ControlPlane {
         self.dir.path()
     }
 
+    /// Notes that what used it failed without a panic. Returns whether the logs stay, as [`KEEP`] asks.
+    pub fn fail(&self) -> bool {
+        self.dir.fail()
+    }
+
     /// The path of one of its programs, or of those that were asked for beside them.
     ///
     /// # Errors

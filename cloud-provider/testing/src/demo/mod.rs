@@ -7,6 +7,7 @@ mod convergence;
 mod screen;
 mod summary;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -149,6 +150,7 @@ async fn show(args: &Args) -> anyhow::Result<bool> {
     let seconds = begun.elapsed().as_secs_f64();
     tokio::time::sleep(AFTERMATH).await;
     stage.check()?;
+    let writes = kubernetes_writes(&stage.plane)?;
     let summary = Summary {
         cloud: stage.cloud.name(),
         nodes: nodes.wanted,
@@ -156,13 +158,13 @@ async fn show(args: &Args) -> anyhow::Result<bool> {
         services: services.wanted,
         load_balancers_ready: services.ready,
         cloud_calls: stage.cloud.calls().await?,
-        kubernetes_writes: kubernetes_writes(&stage.plane)?,
+        kubernetes_writes: writes.values().sum(),
         seconds: (seconds * 10.0).round() / 10.0,
         peak_rss_mib: (stage.controller.memory()?.peak as f64 / f64::from(1 << 20) * 10.0).round() / 10.0,
     };
     let converged = summary.converged();
     let addresses = convergence::addresses(&stage.client).await?;
-    let text = summary.table(&addresses);
+    let text = summary.table(&addresses, &writes);
     if !converged {
         screen
             .progress()
@@ -236,12 +238,17 @@ async fn create_services(args: &Args, stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Accepted writes of the controller, its events and leases among them; questions about permissions are no writes.
-fn kubernetes_writes(plane: &ControlPlane) -> anyhow::Result<usize> {
+/// Accepted writes of the controller by verb and resource, its events and leases among them; questions about permissions
+/// are no writes.
+fn kubernetes_writes(plane: &ControlPlane) -> anyhow::Result<BTreeMap<String, usize>> {
     let user = format!("system:serviceaccount:kube-system:{ACCOUNT}");
-    let counts =
-        plane.audit().accepted_writes(|request| request.user == user && !request.resource.ends_with("reviews"))?;
-    Ok(counts.values().sum())
+    let mut writes = BTreeMap::new();
+    plane.audit().visit(|request| {
+        if request.user == user && request.is_write() && request.accepted() && !request.resource.ends_with("reviews") {
+            *writes.entry(format!("{} {}", request.verb, request.resource)).or_default() += 1;
+        }
+    })?;
+    Ok(writes)
 }
 
 async fn keep(stage: &Stage, screen: &Screen) -> anyhow::Result<()> {

@@ -28,8 +28,8 @@ impl Summary {
         self.nodes_ready == self.nodes && self.load_balancers_ready == self.services
     }
 
-    /// For people.
-    pub(super) fn table(&self, addresses: &BTreeMap<String, String>) -> String {
+    /// For people: with the services' addresses and the kinds of writes.
+    pub(super) fn table(&self, addresses: &BTreeMap<String, String>, writes: &BTreeMap<String, usize>) -> String {
         let calls: u64 = self.cloud_calls.values().sum();
         let per_node = self.kubernetes_writes as f64 / self.nodes.max(1) as f64;
         let calls_total = if self.cloud_calls.is_empty() { "not counted".to_owned() } else { calls.to_string() };
@@ -40,8 +40,9 @@ impl Summary {
         rows.extend(addresses.iter().map(|(service, address)| (format!("  {service}"), address.clone())));
         rows.push(("cloud calls".to_owned(), calls_total));
         rows.extend(self.cloud_calls.iter().map(|(action, count)| (format!("  {action}"), count.to_string())));
+        rows.push(("Kubernetes writes".to_owned(), format!("{} ({per_node:.2} per node)", self.kubernetes_writes)));
+        rows.extend(writes.iter().map(|(write, count)| (format!("  {write}"), count.to_string())));
         rows.extend([
-            ("Kubernetes writes".to_owned(), format!("{} ({per_node:.2} per node)", self.kubernetes_writes)),
             ("time".to_owned(), format!("{:.1} s", self.seconds)),
             ("peak memory".to_owned(), format!("{:.1} MiB", self.peak_rss_mib)),
         ]);
@@ -90,7 +91,10 @@ mod tests {
 
     #[test]
     fn the_table_names_addresses_and_calls() {
-        let table = summary().table(&BTreeMap::from([("nlb-1".to_owned(), "nlb.example.com".to_owned())]));
+        let table = summary().table(
+            &BTreeMap::from([("nlb-1".to_owned(), "nlb.example.com".to_owned())]),
+            &BTreeMap::from([("patch nodes".to_owned(), 10)]),
+        );
         assert!(table.contains("  nlb-1                  nlb.example.com"), "{table}");
         assert!(table.contains("2.50 per node"), "{table}");
     }
