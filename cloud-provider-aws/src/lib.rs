@@ -5,12 +5,14 @@
 //! | [`config`], [`cluster_id`], [`provider_id`] | formats: cloud config, cluster tags, provider IDs |
 //! | [`client`] | calls to AWS in plain types |
 //! | [`instances`] | the instances behind nodes |
+//! | [`load_balancer`] | load balancers for services |
 //! | [`provider`] | flags, start, and what the manager is handed |
 
 pub mod client;
 pub mod cluster_id;
 pub mod config;
 pub mod instances;
+pub mod load_balancer;
 pub mod metrics;
 pub mod provider_id;
 

@@ -11,9 +11,12 @@ pub mod delay;
 #[cfg(feature = "sdk")]
 pub mod ec2;
 pub mod ec2_types;
+pub mod elb;
+pub mod elbv2;
 #[cfg(feature = "sdk")]
 mod endpoints;
 mod error;
+pub mod network;
 mod paging;
 
 #[cfg(feature = "sdk")]

@@ -1,0 +1,217 @@
+//! Steps on security groups that both kinds of load balancer take.
+
+use std::time::Duration;
+
+use cloud_provider::{Error, Kind, cloud::Applied, error::Result};
+
+use super::resolve::Shared;
+use crate::client::{
+    self,
+    network::{Groups, NewSecurityGroup, Rule, SecurityGroup, Tags},
+};
+
+/// How long to wait before a group that is still in use is deleted again.
+const STILL_USED: Duration = Duration::from_secs(5);
+/// AWS's default for the rules of one group, in each direction.
+pub(crate) const RULES: usize = 60;
+
+/// What brings a group's inbound rules to what is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct IngressDiff {
+    /// Rules to let in.
+    pub(crate) add: Vec<Rule>,
+    /// Rules to take out.
+    pub(crate) remove: Vec<Rule>,
+}
+
+impl IngressDiff {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// What makes `actual` the same as `wanted`. Descriptions do not tell rules apart.
+pub(crate) fn ingress_diff(wanted: &[Rule], actual: &[Rule]) -> IngressDiff {
+    let lacks = |rules: &[Rule], rule: &Rule| !rules.iter().any(|other| other.traffic.same(&rule.traffic));
+    let mut diff = IngressDiff::default();
+    for rule in wanted {
+        if lacks(actual, rule) && lacks(&diff.add, rule) {
+            diff.add.push(rule.clone());
+        }
+    }
+    diff.remove.extend(actual.iter().filter(|rule| lacks(wanted, rule)).cloned());
+    diff
+}
+
+/// Writes a diff: additions first, so that nothing that stays wanted is cut off, unless the group would grow too large.
+pub(crate) async fn write_ingress(shared: &Shared, group: &SecurityGroup, diff: &IngressDiff) -> Result<()> {
+    if group.ingress.len() + diff.add.len() > RULES {
+        revoke(shared, &group.id, &diff.remove).await?;
+        authorize(shared, &group.id, &diff.add).await
+    } else {
+        authorize(shared, &group.id, &diff.add).await?;
+        revoke(shared, &group.id, &diff.remove).await
+    }
+}
+
+/// Makes the inbound rules of a group exactly `wanted`, from a live read.
+pub(crate) async fn set_ingress(shared: &Shared, id: &str, wanted: &[Rule]) -> Result<()> {
+    let group = shared.group(id).await?.ok_or_else(|| Error::not_found(format!("security group {id}")))?;
+    write_ingress(shared, &group, &ingress_diff(wanted, &group.ingress)).await
+}
+
+/// Lets rules in. A rule that is there already is no failure.
+pub(crate) async fn authorize(shared: &Shared, id: &str, rules: &[Rule]) -> Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    shared.forget_groups();
+    let result = match shared.client().authorize_ingress(id, rules).await {
+        Err(error) if is_duplicate(&error) && rules.len() > 1 => one_by_one(shared, id, rules).await,
+        result => result,
+    };
+    shared.forget_groups();
+    match result {
+        Err(error) if is_duplicate(&error) => Ok(()),
+        Err(error) if error.code() == Some("RulesPerSecurityGroupLimitExceeded") => {
+            let problem = format!(
+                "security group {id} has no room for {} more rules; ask AWS for a higher quota of rules per security \
+                 group, use fewer source ranges, or set DisableSecurityGroupIngress and write the rules yourself",
+                rules.len()
+            );
+            Err(Error::new(Kind::Quota, problem).with_source(error))
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Someone wrote one of the rules meanwhile, and the request failed as a whole.
+async fn one_by_one(shared: &Shared, id: &str, rules: &[Rule]) -> client::Result<()> {
+    for rule in rules {
+        match shared.client().authorize_ingress(id, std::slice::from_ref(rule)).await {
+            Err(error) if is_duplicate(&error) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn is_duplicate(error: &client::Error) -> bool {
+    error.code() == Some("InvalidPermission.Duplicate")
+}
+
+/// Takes rules out. What is gone already, be it the rule or the group, is no failure.
+pub(crate) async fn revoke(shared: &Shared, id: &str, rules: &[Rule]) -> Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    shared.forget_groups();
+    let result = shared.client().revoke_ingress(id, rules).await;
+    shared.forget_groups();
+    match result {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// A group that is found by its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NamedGroup {
+    /// The name, unique in the VPC.
+    pub(crate) name: String,
+    /// The description when it is made.
+    pub(crate) description: String,
+    /// All tags when it is made; on one that is found, the cluster's are repaired.
+    pub(crate) tags: Tags,
+}
+
+/// Finds the group of this name, repairs its cluster tags, or makes it; gives its ID.
+///
+/// # Errors
+///
+/// Where a group of this name is another cluster's, among others.
+pub(crate) async fn ensure_named(shared: &Shared, wanted: &NamedGroup) -> Result<String> {
+    if let Some(id) = find_named(shared, &wanted.name).await? {
+        return Ok(id);
+    }
+    shared.forget_groups();
+    let NamedGroup { name, description, tags } = wanted;
+    let new = NewSecurityGroup { name, description, vpc: shared.vpc(), tags };
+    let result = shared.client().create_security_group(&new).await;
+    shared.forget_groups();
+    match result {
+        // Its answer was lost, or the reading was behind.
+        Err(error) if error.code() == Some("InvalidGroup.Duplicate") => match find_named(shared, name).await? {
+            Some(id) => Ok(id),
+            None => Err(error.into()),
+        },
+        result => Ok(result?),
+    }
+}
+
+async fn find_named(shared: &Shared, name: &str) -> Result<Option<String>> {
+    let found = shared.client().describe_security_groups(Groups::Named(shared.vpc(), name)).await?;
+    let Some(group) = found.into_iter().find(|group| group.name == name) else { return Ok(None) };
+    let missing = shared.cluster_id().missing_tags(&group.id, &group.tags).map_err(|contradiction| {
+        Error::new(Kind::Conflict, format!("use security group {name}")).with_source(contradiction)
+    })?;
+    if !missing.is_empty() {
+        shared.forget_groups();
+        shared.client().create_tags(&group.id, &missing).await?;
+        shared.forget_groups();
+    }
+    Ok(Some(group.id))
+}
+
+/// Removes a group. While something still uses it, as the network interfaces of a load balancer do for minutes after its
+/// end, the step is pending.
+pub(crate) async fn delete(shared: &Shared, id: &str) -> Result<Applied> {
+    shared.forget_groups();
+    let result = shared.client().delete_security_group(id).await;
+    shared.forget_groups();
+    match result {
+        Ok(()) => Ok(Applied::Done),
+        Err(error) if error.is_not_found() => Ok(Applied::Done),
+        Err(error) if error.code() == Some("DependencyViolation") => Ok(Applied::Pending { retry_after: STILL_USED }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The rules in other groups, as far as they have the cluster's tag, that let the members of group `id` in: they stand in
+/// the way of its deletion.
+pub(crate) fn references(shared: &Shared, groups: &[SecurityGroup], id: &str) -> Vec<(String, Vec<Rule>)> {
+    groups
+        .iter()
+        .filter(|group| group.id != id && shared.cluster_id().has_tag(&group.tags))
+        .map(|group| (group.id.clone(), group.ingress.iter().filter(|rule| rule.refers_to(id)).cloned().collect()))
+        .filter(|(_, rules): &(String, Vec<Rule>)| !rules.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::network::Source;
+
+    fn tcp(port: i32) -> Rule {
+        Rule::new("tcp", Some((port, port)), Source::Ipv4("0.0.0.0/0".into()))
+    }
+
+    /// aws.md 12.8: desired tcp 80, tcp 81 and icmp, actual tcp 80 and icmp.
+    #[test]
+    fn only_what_differs_is_written() {
+        let icmp = Rule::new("icmp", Some((3, 4)), Source::Ipv4("0.0.0.0/0".into()));
+        let diff = ingress_diff(&[tcp(80), tcp(81), icmp.clone()], &[tcp(80).described("by hand"), icmp.clone()]);
+        assert_eq!(diff, IngressDiff { add: vec![tcp(81)], remove: vec![] });
+        let diff = ingress_diff(&[tcp(80), tcp(80)], &[tcp(81).described("old")]);
+        assert_eq!(diff, IngressDiff { add: vec![tcp(80)], remove: vec![tcp(81).described("old")] });
+        assert!(ingress_diff(&[tcp(80)], &[tcp(80)]).is_empty());
+    }
+
+    #[test]
+    fn the_account_of_a_group_does_not_tell_rules_apart() {
+        let wanted = Rule::new("-1", None, Source::group_id("sg-1"));
+        let source = Source::Group { id: "sg-1".into(), account: Some("123456789012".into()) };
+        assert!(ingress_diff(&[wanted], &[Rule::new("-1", None, source)]).is_empty());
+    }
+}
