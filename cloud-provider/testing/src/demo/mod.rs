@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -89,12 +90,15 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// When a program cannot be started or ends by itself.
 pub async fn run(args: Args) -> anyhow::Result<bool> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let outcome = OnceLock::new();
     // Whatever ends this function drops the programs, which ends them.
     tokio::select! {
-        converged = show(&args) => converged,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("ended by Ctrl-C"),
-        _ = terminate.recv() => anyhow::bail!("ended by SIGTERM"),
+        converged = show(&args, &outcome) => return converged,
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
+    // With `--keep` a signal is the way to end.
+    outcome.get().copied().context("ended by a signal before it was done")
 }
 
 /// Everything that runs.
@@ -142,7 +146,8 @@ async fn start_controller(args: &Args, cloud: &dyn Cloud, plane: &ControlPlane) 
     cloud.configure(program, plane.dir())?.spawn()
 }
 
-async fn show(args: &Args) -> anyhow::Result<bool> {
+/// Notes in `outcome` whether everything converged as soon as that is known.
+async fn show(args: &Args, outcome: &OnceLock<bool>) -> anyhow::Result<bool> {
     let screen = Screen::new();
     let stage = Stage::set(args, &screen).await?;
     let begun = Instant::now();
@@ -176,6 +181,7 @@ async fn show(args: &Args) -> anyhow::Result<bool> {
     } else {
         print(&text)?;
     }
+    let _ = outcome.set(converged);
     if args.keep {
         keep(&stage, &screen).await?;
     }
