@@ -10,6 +10,7 @@ pub mod options;
 mod percent;
 pub mod provider;
 mod run;
+mod secure_port;
 pub mod serving;
 
 pub use provider::{Context, Provider};

@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Context, Provider,
+    healthz::Checks,
     leader::{self, Change, Elector, Leadership},
     names,
     options::Settings,
+    secure_port,
 };
 use crate::{
     Error,
@@ -121,6 +123,7 @@ struct Process<P> {
     cloud: Arc<dyn Cloud>,
     gate: Gate,
     metrics: Metrics,
+    checks: Checks,
     nodes: Store<Node>,
     services: Store<Service>,
     tasks: JoinSet<&'static str>,
@@ -170,6 +173,11 @@ impl<P: Provider> Process<P> {
         }
         let (nodes, services, token, mut tasks) =
             (Store::default(), Store::default(), CancellationToken::new(), JoinSet::new());
+        let checks = Checks::new(&metrics);
+        if let Some((server, lookup)) = secure_port::open(&settings, &user_agent::<P>(), &checks, &metrics).await? {
+            tasks.spawn(named("secure port", server.run(token.clone())));
+            tasks.spawn(named("settings of authentication", lookup.run(token.clone())));
+        }
         let client = open(&clients, "shared-informers").await?;
         let feed = Store::<Node>::run(Store::clone(&nodes), Api::all(client.clone()), token.clone());
         tasks.spawn(named("node watch", feed));
@@ -181,6 +189,7 @@ impl<P: Provider> Process<P> {
             cloud,
             gate,
             metrics,
+            checks,
             nodes,
             services,
             tasks,
@@ -239,6 +248,8 @@ impl<P: Provider> Process<P> {
         let mut election = elector
             .run(election_token.clone())
             .map_err(|error| Error::transient("start the leader election").with_source(error))?;
+        let health = election.health();
+        self.checks.add("leaderElection", move || health.check());
         let leadership = tokio::select! {
             change = election.next() => match change {
                 Some(Change::Acquired(leadership)) => leadership,
@@ -341,6 +352,7 @@ impl<P: Provider> Process<P> {
         for (controller, run) in started {
             tracing::info!(controller = controller.name, "starting");
             self.metrics.controller_running(controller.metric, true);
+            self.checks.add_ping(controller.name);
             self.tasks.spawn(named(controller.name, run));
             if !pause.is_zero() {
                 tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>())).await;
@@ -411,10 +423,14 @@ fn client_settings<P: Provider>(settings: &Settings) -> client::Settings {
     client::Settings {
         kubeconfig: settings.client.kubeconfig.clone(),
         master: settings.client.master.clone(),
-        user_agent: client::user_agent(P::COMMAND, P::VERSION),
+        user_agent: user_agent::<P>(),
         limit: settings.client.limit,
         access: client::Access::ReadWrite,
     }
+}
+
+fn user_agent<P: Provider>() -> String {
+    client::user_agent(P::COMMAND, P::VERSION)
 }
 
 fn workers(flag: Option<std::num::NonZeroU32>) -> Option<usize> {
