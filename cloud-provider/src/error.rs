@@ -186,7 +186,12 @@ impl From<kube::Error> for Error {
             },
             _ => Kind::Transient,
         };
-        Self::new(kind, "call the Kubernetes API").with_source(error)
+        let context = "call the Kubernetes API";
+        match error {
+            // Its message says it all; printed whole it says it three times.
+            kube::Error::Api(status) => Self::new(kind, context).with_source(status.message),
+            error => Self::new(kind, context).with_source(error),
+        }
     }
 }
 

@@ -19,8 +19,9 @@ use crate::{
 
 /// How many instances one page of a listing has. The API allows 1,000; half of it halves the memory an answer takes.
 pub const PAGE: usize = 500;
-/// How many values one filter takes.
-pub const FILTER_VALUES: usize = 200;
+/// How many names one request takes: EC2 allows 200 values in all filters of a request together, and the states that
+/// names are looked for in take five.
+pub const FILTER_VALUES: usize = 200 - LIVING.len();
 /// How many IDs one DescribeInstanceTopology takes.
 pub const TOPOLOGY_IDS: usize = 100;
 

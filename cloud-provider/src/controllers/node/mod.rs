@@ -39,6 +39,10 @@ use crate::{
 /// How nodes are gathered into batches: at once when few come, up to a second while many do. The next batch gathers
 /// while the one before is worked on.
 const GATHER: Gather = Gather { idle: Duration::from_millis(100), max_wait: Duration::from_secs(1), max_items: 500 };
+/// A batch of so many nodes makes the next one gather twice as long …
+const BURST: usize = 50;
+/// … up to this.
+const LONGEST_GATHER: Duration = Duration::from_secs(4);
 /// How many batches are worked on at the same time.
 const BATCHES: usize = 4;
 /// Writes at the same time where the flags do not say.
@@ -130,7 +134,10 @@ impl NodeController {
     async fn work(self: Arc<Self>) {
         self.nodes.synced().await;
         let mut batches = JoinSet::new();
-        while let Some(batch) = self.queue.next_batch(GATHER).await {
+        let mut gather = GATHER;
+        while let Some(batch) = self.queue.next_batch(gather).await {
+            let longer = if batch.len() < BURST { GATHER.max_wait } else { gather.max_wait * 2 };
+            gather.max_wait = longer.min(LONGEST_GATHER);
             while batches.len() >= BATCHES {
                 rethrow(batches.join_next().await);
             }
