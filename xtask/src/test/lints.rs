@@ -33,14 +33,18 @@ pub(super) fn clippy(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
 
 /// A dependency or a feature that a member forgot can hide behind a sibling that has it.
 pub(super) fn alone(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    let mut builds = 0;
-    for member in &run.workspace.members {
-        for features in feature_sets(member) {
-            at.run(cargo(run).args(["check", "--package", &member.name]).args(features), BUILD_LIMIT)?;
-            builds += 1;
-        }
-    }
-    Ok(format!("{builds} builds"))
+    let builds = run.workspace.members.iter().flat_map(|member| {
+        let build = |features| cargo(run).args(["check", "--package", &member.name]).args(features);
+        feature_sets(member).into_iter().map(build)
+    });
+    Ok(format!("{} builds", all(at, builds)?))
+}
+
+/// Runs all, also after a failure; returns how many, or the first failure.
+fn all(at: &Activity<'_>, tools: impl Iterator<Item = Tool>) -> anyhow::Result<usize> {
+    let outcomes: Vec<anyhow::Result<()>> = tools.map(|tool| at.run(tool, BUILD_LIMIT)).collect();
+    let count = outcomes.len();
+    outcomes.into_iter().collect::<anyhow::Result<()>>().map(|()| count)
 }
 
 /// The default, and the bare crate where the two differ.
@@ -55,11 +59,9 @@ fn feature_sets(member: &Member) -> Vec<&'static [&'static str]> {
 /// Member by member: what [`alone`] has checked serves again.
 pub(super) fn doc(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
     let libraries = run.workspace.members.iter().filter(|member| member.has_library);
-    let mut documented = 0;
-    for member in libraries {
+    let tools = libraries.map(|member| {
         let tool = cargo(run).args(["doc", "--no-deps", "--lib", "--package", &member.name]);
-        at.run(tool.env("RUSTDOCFLAGS", "-D warnings"), BUILD_LIMIT)?;
-        documented += 1;
-    }
-    Ok(format!("{documented} crates"))
+        tool.env("RUSTDOCFLAGS", "-D warnings")
+    });
+    Ok(format!("{} crates", all(at, tools)?))
 }
