@@ -1,6 +1,6 @@
 //! The AWS API in our own plain types; the SDKs stop here.
 //!
-//! Every call goes through [`Client::call`], which holds writes back when the gate is closed, slows down after
+//! Every call goes through `Client::call`, which holds writes back when the gate is closed, slows down after
 //! throttling, records the metrics and gives failures a [`Kind`](cloud_provider::Kind) by their code.
 
 #[cfg(feature = "sdk")]

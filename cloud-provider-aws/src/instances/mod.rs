@@ -1,6 +1,6 @@
 //! The instances behind nodes: EC2 instances by provider ID or by name, and Fargate's.
 //!
-//! A look-up of many nodes costs a handful of calls: [`snapshot`] keeps what was read, [`by_id`] and [`by_name`] ask for
+//! A look-up of many nodes costs a handful of calls: [`snapshot`] keeps what was read, `by_id` and `by_name` ask for
 //! many at a time, [`zones`] and [`topology`] add labels.
 //!
 //! # What "gone" means

@@ -10,7 +10,7 @@ pub const PROVIDED_NODE_IP: &str = "alpha.kubernetes.io/provided-node-ip";
 /// The addresses a node shall have, given those of the cloud and those it has now.
 ///
 /// Where the cloud names no host name, the node's own are kept, at the end. With a provided node IP the list is filtered
-/// by [`by_node_ip`].
+/// by `by_node_ip`.
 ///
 /// # Errors
 ///
