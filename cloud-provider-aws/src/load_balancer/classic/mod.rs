@@ -1,0 +1,257 @@
+//! Classic load balancers.
+//!
+//! One for each service, with one listener for each port, a security group of its own unless others are named, and the
+//! nodes' instances as back ends. The nodes' security groups let in all traffic of the load balancer's group.
+
+mod apply;
+mod attributes;
+mod desired;
+mod listeners;
+mod observed;
+mod operation;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cloud_provider::{
+    Error, Kind,
+    cloud::{Applied, LoadBalancerStatus, Mode, Model, Scope, ScopeId, ServiceOutcome, ServiceState},
+    cluster::objects::{Key, Node, Object, Service},
+    error::Result,
+};
+
+use self::{
+    desired::{Backends, Balancer, Desired, Goal, GroupOrder},
+    observed::Observed,
+    operation::Operation,
+};
+use super::{
+    annotations, names,
+    resolve::{Shared, instance_of},
+};
+use crate::client::{
+    elb::LoadBalancer,
+    network::{SecurityGroup, Tags},
+};
+
+/// When to look again at what AWS is still removing.
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Classic load balancers, one in each scope.
+pub(crate) struct Classic {
+    shared: Arc<Shared>,
+    /// The additional tags that this process knows to be on load balancers, by name. Reading tags takes a permission that
+    /// upstream's documented policy does not grant; without it they are written once for each change and process.
+    tags: Mutex<HashMap<String, Tags>>,
+    may_read_tags: AtomicBool,
+}
+
+/// What names mean.
+pub(crate) struct Resolved {
+    mode: Mode,
+    subnets: BTreeMap<String, String>,
+    groups: Arc<Vec<SecurityGroup>>,
+    backends: Backends,
+}
+
+/// What the operations of a round made.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The own security group.
+    group: Option<String>,
+    dns_name: Option<String>,
+}
+
+impl Classic {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, tags: Mutex::default(), may_read_tags: AtomicBool::new(true) }
+    }
+
+    async fn backends(&self, service: &Service, scope: &Scope, groups: &[SecurityGroup]) -> Result<Backends> {
+        let targets = self.shared.targets(service, &scope.nodes).await?;
+        let node_groups = match self.shared.settings().disable_security_group_ingress {
+            true => BTreeSet::new(),
+            false => self.shared.node_groups(&targets, groups)?,
+        };
+        let instances = targets.iter().map(|target| target.id.as_str().to_owned()).collect();
+        Ok(Backends { instances, node_groups })
+    }
+
+    /// The tags of a load balancer, where they matter and as far as they can be known.
+    async fn known_tags(&self, name: &str, additional: &Tags) -> Result<Option<Tags>> {
+        if additional.is_empty() {
+            return Ok(None);
+        }
+        if self.may_read_tags.load(Ordering::Relaxed) {
+            match self.shared.client().classic_tags(name).await {
+                Ok(tags) => return Ok(Some(tags)),
+                Err(error) if matches!(error.kind(), Kind::Denied { .. }) => {
+                    tracing::info!(%error, "tags of classic load balancers cannot be read, they are written once instead");
+                    self.may_read_tags.store(false, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
+    }
+
+    fn note_tags(&self, name: &str, tags: &Tags) {
+        let mut known = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(name.to_owned()).or_default().extend(tags.clone());
+    }
+
+    fn forget_tags(&self, name: &str) {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// The zones of attached subnets that are not wanted: they say in which order subnets can be changed.
+    async fn zones_of_unwanted(&self, balancer: &LoadBalancer, wanted: &Balancer) -> Result<BTreeMap<String, String>> {
+        let unwanted: Vec<String> =
+            balancer.subnets.iter().filter(|id| !wanted.subnets.contains_key(*id)).cloned().collect();
+        if unwanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let subnets = self.shared.client().describe_subnets_by_id(&unwanted).await?;
+        Ok(subnets.into_iter().map(|subnet| (subnet.id, subnet.zone)).collect())
+    }
+
+    /// Whether a load balancer leaves a group that is not its own; then the groups of all others matter.
+    fn leaves_a_given_group(desired: &Desired, observed: &Observed) -> bool {
+        let kept = match &desired.goal {
+            Goal::Backends(_) => return false,
+            Goal::Gone => &[][..],
+            Goal::Balancer(wanted, _) => &wanted.given_groups,
+        };
+        let own = observed.own_group(&desired.name).map(|own| own.id.as_str());
+        observed.source(desired).is_some_and(|source| own != Some(source.as_str()) && !kept.contains(&source))
+    }
+}
+
+/// The one service of a scope, and whether it wants a load balancer.
+fn only(scope: &Scope) -> Option<(&Arc<Service>, bool)> {
+    let wanted = scope.wanted.iter().map(|service| (service, true));
+    wanted.chain(scope.unwanted.iter().map(|service| (service, false))).next()
+}
+
+fn only_or_error(scope: &Scope) -> Result<(&Arc<Service>, bool)> {
+    only(scope).ok_or_else(|| Error::transient(format!("scope {} holds no service", scope.id)))
+}
+
+#[async_trait]
+impl Model for Classic {
+    type Resolved = Resolved;
+    type Desired = Desired;
+    type Observed = Observed;
+    type Operation = Operation;
+    type Made = Made;
+
+    fn scope(&self, service: &Service) -> ScopeId {
+        ScopeId(service.key().to_string())
+    }
+
+    fn backend(&self, service: &Service, node: &Node) -> Option<String> {
+        let instance = annotations::selects(service, node).then(|| instance_of(node)).flatten();
+        instance.map(|id| id.as_str().to_owned())
+    }
+
+    async fn resolve(&self, scope: &Scope, mode: Mode) -> Result<Resolved> {
+        let (service, is_wanted) = only_or_error(scope)?;
+        if !is_wanted {
+            let groups = self.shared.fresh_groups().await?;
+            return Ok(Resolved { mode, subnets: BTreeMap::new(), groups, backends: Backends::default() });
+        }
+        let subnets = match mode {
+            Mode::Backends => Vec::new(),
+            Mode::Full | Mode::DryRun => {
+                desired::check(service, self.shared.settings())?;
+                self.shared.subnets(service).await?
+            }
+        };
+        let groups = self.shared.groups().await?;
+        let backends = self.backends(service, scope, &groups).await?;
+        let subnets = subnets.into_iter().map(|subnet| (subnet.id, subnet.zone)).collect();
+        Ok(Resolved { mode, subnets, groups, backends })
+    }
+
+    fn desired(&self, scope: &Scope, resolved: &Resolved) -> Result<Desired> {
+        let (service, is_wanted) = only_or_error(scope)?;
+        let (settings, cluster) = (self.shared.settings(), self.shared.cluster_id());
+        let name = names::load_balancer(service.uid());
+        let goal = match (is_wanted, resolved.mode) {
+            (false, _) => Goal::Gone,
+            (true, Mode::Backends) => Goal::Backends(resolved.backends.clone()),
+            (true, Mode::Full | Mode::DryRun) => {
+                let tags = self.shared.tags(service, true);
+                let balancer = Balancer::of(service, settings, cluster, &name, resolved.subnets.clone(), tags)?;
+                Goal::Balancer(Box::new(balancer), resolved.backends.clone())
+            }
+        };
+        Ok(Desired {
+            key: service.key(),
+            name,
+            goal,
+            global_group: settings.elb_security_group.clone(),
+            leave_nodes: settings.disable_security_group_ingress,
+            order: GroupOrder::of(service),
+            cluster: cluster.clone(),
+        })
+    }
+
+    async fn observe(&self, scope: &Scope, resolved: &Resolved, _mode: Mode) -> Result<Observed> {
+        let desired = self.desired(scope, resolved)?;
+        let client = self.shared.client();
+        let balancer = client.classic_load_balancer(&desired.name).await?;
+        let mut observed = Observed { balancer, groups: resolved.groups.clone(), ..Observed::default() };
+        let Some(balancer) = observed.balancer.clone() else { return Ok(observed) };
+        if let Goal::Balancer(wanted, _) = &desired.goal {
+            observed.attributes = Some(client.classic_attributes(&desired.name).await?);
+            observed.tags = self.known_tags(&desired.name, &wanted.additional_tags).await?;
+            observed.zones = self.zones_of_unwanted(&balancer, wanted).await?;
+        }
+        if Self::leaves_a_given_group(&desired, &observed) {
+            observed.groups_of_others = client.classic_groups_of_others(&desired.name).await?;
+        }
+        Ok(observed)
+    }
+
+    fn plan(&self, desired: &Desired, observed: &Observed, _mode: Mode) -> Vec<Operation> {
+        plan::plan(desired, observed)
+    }
+
+    async fn apply(&self, operation: &Operation, made: &mut Made) -> Result<Applied> {
+        self.run(operation, made).await
+    }
+
+    fn outcome(
+        &self,
+        _scope: &Scope,
+        desired: &Desired,
+        observed: &Observed,
+        made: &Made,
+    ) -> Vec<(Key, ServiceOutcome)> {
+        let known = observed.balancer.as_ref().map(|balancer| balancer.dns_name.clone());
+        let outcome = match (&desired.goal, made.dns_name.clone().or(known)) {
+            (Goal::Gone, _) if plan::plan(desired, observed).is_empty() => ServiceOutcome::of(ServiceState::Absent),
+            (Goal::Gone, _) => ServiceOutcome::failed(Error::new(
+                Kind::Pending { retry_after: REMOVAL_INTERVAL },
+                format!("AWS still removes classic load balancer {}", desired.name),
+            )),
+            (_, Some(host)) if host.is_empty() => {
+                ServiceOutcome::of(ServiceState::Present(LoadBalancerStatus::default()))
+            }
+            (_, Some(host)) => ServiceOutcome::of(ServiceState::Present(LoadBalancerStatus::hostname(host))),
+            (Goal::Backends(_), None) => {
+                ServiceOutcome::failed(Error::transient(format!("Load balancer {} not found", desired.name)))
+            }
+            (Goal::Balancer(..), None) => ServiceOutcome::of(ServiceState::Unsettled),
+        };
+        vec![(desired.key.clone(), outcome)]
+    }
+}
