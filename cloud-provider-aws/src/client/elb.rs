@@ -1,5 +1,8 @@
 //! Classic load balancers.
 
+#[cfg(feature = "sdk")]
+mod calls;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::network::Tags;
@@ -105,4 +108,17 @@ pub struct NewLoadBalancer {
     pub subnets: Vec<String>,
     /// Tags.
     pub tags: Tags,
+}
+
+/// A policy of a classic load balancer, with its one attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The name, unique on its load balancer.
+    pub name: String,
+    /// `ProxyProtocolPolicyType` or `SSLNegotiationPolicyType`.
+    pub kind: &'static str,
+    /// The attribute.
+    pub attribute: &'static str,
+    /// Its value.
+    pub value: String,
 }

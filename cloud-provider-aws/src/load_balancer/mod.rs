@@ -1,6 +1,8 @@
 //! Load balancers for services: classic ones and network load balancers.
 
 pub mod annotations;
+#[cfg(feature = "sdk")]
+mod classic;
 pub mod health_check;
 pub mod names;
 #[cfg(feature = "sdk")]

@@ -409,7 +409,8 @@ mod tests {
 
     #[test]
     fn groups_of_annotations_and_configuration_replace_the_own_one() {
-        let settings = Settings { elb_security_group: Some("sg-global".into()), ..Settings::default() };
+        let mut settings = Settings::default();
+        settings.elb_security_group = Some("sg-global".into());
         let groups = |pairs: &[(&str, &str)], settings: &Settings| {
             let balancer = balancer(&annotated(pairs), settings);
             (balancer.own_group.is_some(), balancer.given_groups.join(","))

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const CLUSTER: &str = "demo";
-const NAME: &str = "a11111111222233334444555555555555";
+const NAME: &str = "a1111111122223333444455555555555";
 const NODE_GROUP: &str = "sg-0a1b2c3d4e5f60002";
 
 /// A simulated account with a reconciler.
@@ -56,7 +56,7 @@ impl Account {
     async fn reconciler(simulator: &Simulator, settings: config::Settings) -> Reconciler<Classic> {
         let endpoint = Some(Endpoint { url: simulator.url(), ..Endpoint::default() });
         let endpoints =
-            Endpoints { ec2: endpoint.clone(), elb: endpoint.clone(), elbv2: endpoint.clone(), imds: endpoint };
+            Endpoints { ec2: endpoint.clone(), elb: endpoint.clone(), imds: endpoint, ..Endpoints::default() };
         let client_settings = client::Settings { region: "us-east-1".into(), endpoints, role: None };
         let credentials = SharedCredentialsProvider::new(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"));
         let client =
@@ -117,7 +117,7 @@ impl Account {
 
     /// Groups and rules, as text, besides what the seed has.
     fn rules(&self, group: &str) -> BTreeSet<String> {
-        let rules = self.of_kind("security_groups")[group]["rules"].take();
+        let rules = self.of_kind("security_groups")[group]["ingress"].take();
         rules
             .as_array()
             .into_iter()
