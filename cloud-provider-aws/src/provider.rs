@@ -15,7 +15,7 @@ use cloud_provider::{
     },
 };
 
-use crate::{config, environment::Environment, instances::Ec2Instances};
+use crate::{config, environment::Environment, instances::Ec2Instances, load_balancer::ElasticLoadBalancers};
 
 /// Tags the instances of nodes. Off until named.
 const TAGGING: Controller = Controller {
@@ -30,12 +30,16 @@ const TAGGING: Controller = Controller {
 /// Amazon Web Services.
 pub struct Aws {
     instances: Arc<Ec2Instances>,
+    load_balancers: Arc<ElasticLoadBalancers>,
 }
 
 impl Aws {
     /// The cloud of an environment.
     pub fn new(environment: &Environment) -> Self {
-        Self { instances: Arc::new(environment.instances()) }
+        Self {
+            instances: Arc::new(environment.instances()),
+            load_balancers: Arc::new(ElasticLoadBalancers::new(environment)),
+        }
     }
 }
 
@@ -54,7 +58,7 @@ impl Cloud for Aws {
     }
 
     fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
-        None
+        Some(self.load_balancers.clone())
     }
 }
 

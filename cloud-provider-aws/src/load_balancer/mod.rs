@@ -3,10 +3,19 @@
 pub mod annotations;
 #[cfg(feature = "sdk")]
 mod classic;
+#[cfg(feature = "sdk")]
+mod elastic;
 pub mod health_check;
 pub mod names;
+#[cfg(feature = "sdk")]
+mod network;
 #[cfg(feature = "sdk")]
 pub(crate) mod resolve;
 #[cfg(feature = "sdk")]
 pub(crate) mod security_groups;
 pub mod subnets;
+
+#[cfg(feature = "sdk")]
+pub use elastic::ElasticLoadBalancers;
+#[cfg(feature = "sdk")]
+use elastic::{backend, change_of_type, scope};

@@ -150,6 +150,11 @@ pub fn is_client_rule(description: &str) -> bool {
     description.starts_with(CLIENT_RULE)
 }
 
+/// The load balancer named in the description of a client rule.
+pub fn client_rule_owner(description: &str) -> Option<&str> {
+    description.strip_prefix(CLIENT_RULE)
+}
+
 /// The load balancer named in the description of a health rule.
 pub fn health_rule_owner(description: &str) -> Option<&str> {
     description.strip_prefix(HEALTH_RULE)

@@ -5,9 +5,12 @@ use std::time::Duration;
 use cloud_provider::{Error, Kind, cloud::Applied, error::Result};
 
 use super::resolve::Shared;
-use crate::client::{
-    self,
-    network::{Groups, NewSecurityGroup, Rule, SecurityGroup, Tags},
+use crate::{
+    client::{
+        self,
+        network::{Groups, NewSecurityGroup, Rule, SecurityGroup, Tags},
+    },
+    cluster_id::ClusterId,
 };
 
 /// How long to wait before a group that is still in use is deleted again.
@@ -179,10 +182,10 @@ pub(crate) async fn delete(shared: &Shared, id: &str) -> Result<Applied> {
 
 /// The rules in other groups, as far as they have the cluster's tag, that let the members of group `id` in: they stand in
 /// the way of its deletion.
-pub(crate) fn references(shared: &Shared, groups: &[SecurityGroup], id: &str) -> Vec<(String, Vec<Rule>)> {
+pub(crate) fn references(cluster: &ClusterId, groups: &[SecurityGroup], id: &str) -> Vec<(String, Vec<Rule>)> {
     groups
         .iter()
-        .filter(|group| group.id != id && shared.cluster_id().has_tag(&group.tags))
+        .filter(|group| group.id != id && cluster.has_tag(&group.tags))
         .map(|group| (group.id.clone(), group.ingress.iter().filter(|rule| rule.refers_to(id)).cloned().collect()))
         .filter(|(_, rules): &(String, Vec<Rule>)| !rules.is_empty())
         .collect()

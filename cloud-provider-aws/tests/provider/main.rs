@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
 
 mod instances;
+mod network;
 mod start;
 mod support;

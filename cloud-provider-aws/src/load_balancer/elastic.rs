@@ -1,0 +1,122 @@
+//! The load balancers of both kinds, as the service controller sees them.
+
+use async_trait::async_trait;
+use cloud_provider::{
+    Error,
+    cloud::{LoadBalancers, Mode, Outcome, Reconciler, Scope, ScopeId, ServiceOutcome, ServiceState},
+    cluster::objects::{Node, Object, Service},
+};
+
+use super::{
+    annotations::{self, Kind},
+    classic::Classic,
+    network::Network,
+    resolve::{Shared, instance_of},
+};
+use crate::Environment;
+
+/// Classic and network load balancers, each service having one of its own of the kind that its annotation names.
+pub struct ElasticLoadBalancers {
+    classic: Reconciler<Classic>,
+    network: Reconciler<Network>,
+}
+
+impl ElasticLoadBalancers {
+    /// The load balancers of an environment.
+    pub fn new(environment: &Environment) -> Self {
+        let shared = Shared::new(environment);
+        Self { classic: Reconciler::new(Classic::new(shared.clone())), network: Reconciler::new(Network::new(shared)) }
+    }
+}
+
+#[async_trait]
+impl LoadBalancers for ElasticLoadBalancers {
+    fn scope(&self, service: &Service) -> ScopeId {
+        scope(service)
+    }
+
+    fn backend(&self, service: &Service, node: &Node) -> Option<String> {
+        backend(service, node)
+    }
+
+    /// What is wanted goes to its kind. What is not is removed from both kinds, since the annotation may have changed
+    /// together with the rest.
+    async fn sync(&self, scope: &Scope, mode: Mode) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (kind, reconciler) in [(Kind::Classic, &self.classic as &dyn LoadBalancers), (Kind::Network, &self.network)]
+        {
+            let mut part = scope.clone();
+            part.wanted.retain(|service| Kind::of(service) == kind);
+            if !part.wanted.is_empty() || !part.unwanted.is_empty() {
+                merge(&mut outcome, reconciler.sync(&part, mode).await);
+            }
+        }
+        for service in scope.wanted.iter().filter(|service| Kind::of(service) == Kind::External) {
+            outcome.services.insert(service.key(), ServiceOutcome::of(ServiceState::Elsewhere));
+        }
+        outcome
+    }
+}
+
+/// A service is gone when it is gone from both kinds.
+fn merge(outcome: &mut Outcome, part: Outcome) {
+    outcome.changes.extend(part.changes);
+    for (key, mut service) in part.services {
+        if let Some(before) = outcome.services.remove(&key) {
+            if before.state != ServiceState::Absent {
+                service.state = before.state;
+            }
+            service.annotations.extend(before.annotations);
+            service.error = before.error.or(service.error);
+        }
+        outcome.services.insert(key, service);
+    }
+}
+
+/// Each service is a scope of its own.
+pub(super) fn scope(service: &Service) -> ScopeId {
+    ScopeId(format!("service/{}", service.uid()))
+}
+
+/// The instance of a node that the service selects.
+pub(super) fn backend(service: &Service, node: &Node) -> Option<String> {
+    if !annotations::selects(service, node) {
+        return None;
+    }
+    instance_of(node).map(|id| id.as_str().to_owned())
+}
+
+/// Upstream's refusal, where a load balancer of the other kind was made before.
+pub(super) fn change_of_type(kind: &str) -> Error {
+    let key = annotations::TYPE.key;
+    Error::invalid(key, format!("cannot update Load Balancer Type annotation {key:?} after creation for {kind}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_provider::cluster::objects::Key;
+
+    use super::*;
+
+    fn part(state: ServiceState, error: Option<&str>) -> Outcome {
+        let service = ServiceOutcome { error: error.map(Error::transient), ..ServiceOutcome::of(state) };
+        Outcome { services: [(Key::new("default", "web"), service)].into(), ..Outcome::default() }
+    }
+
+    #[test]
+    fn a_service_is_gone_only_when_both_kinds_are() {
+        use ServiceState::{Absent, Unsettled};
+        for (first, second, state, error) in [
+            ((Absent, None), (Absent, None), Absent, None),
+            ((Absent, None), (Unsettled, Some("b")), Unsettled, Some("b")),
+            ((Unsettled, Some("a")), (Absent, None), Unsettled, Some("a")),
+            ((Unsettled, Some("a")), (Unsettled, Some("b")), Unsettled, Some("a")),
+        ] {
+            let mut outcome = part(first.0, first.1);
+            merge(&mut outcome, part(second.0, second.1));
+            let service = &outcome.services[&Key::new("default", "web")];
+            assert_eq!(service.state, state);
+            assert_eq!(service.error.as_ref().map(ToString::to_string).as_deref(), error);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The rules that a network load balancer needs in the security groups of nodes, and which of those that are there can go.
+//!
+//! All network load balancers share these groups. Rules are told apart by their traffic alone, so that one rule may serve
+//! several load balancers, while its description names only the one that came first.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use crate::{
+    client::network::{Rule, SecurityGroup, Source, Traffic},
+    load_balancer::{names, security_groups::IngressDiff},
+};
+
+/// What the nodes have to let in for one load balancer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NodeRules {
+    /// `tcp` or `udp`, of client traffic.
+    pub(super) protocol: &'static str,
+    /// The node ports.
+    pub(super) client_ports: BTreeSet<i32>,
+    /// The ports of health checks, over TCP.
+    pub(super) health_ports: BTreeSet<i32>,
+    /// Who may be a client; the load balancer keeps client addresses.
+    pub(super) clients: BTreeSet<IpNet>,
+    /// The ranges of the load balancer's subnets, where health checks come from.
+    pub(super) subnets: BTreeSet<String>,
+}
+
+impl NodeRules {
+    fn client_traffic(&self) -> Vec<Traffic> {
+        let sources: Vec<Source> = self.clients.iter().map(Source::range).collect();
+        traffic(self.protocol, &self.client_ports, &sources)
+    }
+
+    /// None where client traffic covers it.
+    fn health_traffic(&self) -> Vec<Traffic> {
+        let everybody =
+            matches!(self.clients.iter().collect::<Vec<_>>()[..], [IpNet::V4(range)] if range.prefix_len() == 0);
+        if everybody && self.protocol == "tcp" && self.health_ports == self.client_ports {
+            return Vec::new();
+        }
+        let sources: Vec<Source> = self.subnets.iter().map(|range| Source::Ipv4(range.clone())).collect();
+        traffic("tcp", &self.health_ports, &sources)
+    }
+}
+
+fn traffic(protocol: &str, ports: &BTreeSet<i32>, sources: &[Source]) -> Vec<Traffic> {
+    let pairs = ports.iter().flat_map(|port| sources.iter().map(move |source| (*port, source)));
+    pairs
+        .map(|(port, source)| Traffic {
+            protocol: protocol.to_owned(),
+            ports: Some((port, port)),
+            source: source.clone(),
+        })
+        .collect()
+}
+
+/// What changes in `group` so that it lets in what `name` needs, and no more of what was let in for it before.
+///
+/// Added is what no rule of any description lets in yet. Taken out are our own rules, and health rules of load balancers
+/// that have no client rules left, unless another load balancer may live on them; and rules for path MTU discovery of
+/// clients that no load balancer has any more. A group that is not wanted and holds no rule of ours is left alone.
+pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&NodeRules>) -> IngressDiff {
+    let (client, health) = (names::client_rule(name), names::health_rule(name));
+    let ours = |rule: &Rule| described(rule, &client) || described(rule, &health);
+    if wanted.is_none() && !group.ingress.iter().any(ours) {
+        return IngressDiff::default();
+    }
+    let client_traffic = wanted.map(NodeRules::client_traffic).unwrap_or_default();
+    let health_traffic = wanted.map(NodeRules::health_traffic).unwrap_or_default();
+    let needed = |rule: &Rule| client_traffic.iter().chain(&health_traffic).any(|traffic| traffic.same(&rule.traffic));
+    let others = Others::of(group, &client);
+    let stale = |rule: &Rule| {
+        if needed(rule) {
+            return false;
+        }
+        if described(rule, &client) {
+            return true;
+        }
+        match rule.description.as_deref().and_then(names::health_rule_owner) {
+            Some(owner) if owner == name || !others.has(owner) => !others.may_need(rule),
+            _ => false,
+        }
+    };
+    let mut diff =
+        IngressDiff { add: Vec::new(), remove: group.ingress.iter().filter(|rule| stale(rule)).cloned().collect() };
+    for (traffic, description) in
+        client_traffic.iter().map(|it| (it, &client)).chain(health_traffic.iter().map(|it| (it, &health)))
+    {
+        add(&mut diff, group, Rule { traffic: traffic.clone(), description: Some(description.clone()) });
+    }
+    path_mtu(&mut diff, group);
+    diff
+}
+
+fn described(rule: &Rule, description: &str) -> bool {
+    rule.description.as_deref() == Some(description)
+}
+
+fn add(diff: &mut IngressDiff, group: &SecurityGroup, rule: Rule) {
+    if !group.allows(&rule.traffic) && !diff.add.iter().any(|added| added.traffic.same(&rule.traffic)) {
+        diff.add.push(rule);
+    }
+}
+
+/// One rule for every IPv4 source of a client rule, of any load balancer, as it stands after the change.
+fn path_mtu(diff: &mut IngressDiff, group: &SecurityGroup) {
+    let stays = |rule: &&Rule| !diff.remove.contains(rule);
+    let is_client = |rule: &&Rule| rule.description.as_deref().is_some_and(names::is_client_rule);
+    let after = group.ingress.iter().filter(stays).chain(&diff.add);
+    let sources: BTreeSet<Source> = after
+        .filter(is_client)
+        .map(|rule| rule.traffic.source.clone())
+        .filter(|source| matches!(source, Source::Ipv4(_)))
+        .collect();
+    let rules: Vec<Rule> =
+        sources.into_iter().map(|source| Rule::new("icmp", Some((3, 4)), source).described(names::MTU_RULE)).collect();
+    let stale = |rule: &&Rule| {
+        described(rule, names::MTU_RULE) && !rules.iter().any(|wanted| wanted.traffic.same(&rule.traffic))
+    };
+    diff.remove.extend(group.ingress.iter().filter(stale).cloned());
+    for rule in rules {
+        add(diff, group, rule);
+    }
+}
+
+/// The other network load balancers with rules in a group.
+struct Others<'a> {
+    names: BTreeSet<&'a str>,
+    rules: &'a [Rule],
+    /// Ports that belong to one load balancer alone, since they are node ports of it.
+    own_ports: BTreeSet<Option<(i32, i32)>>,
+}
+
+impl<'a> Others<'a> {
+    fn of(group: &'a SecurityGroup, client: &str) -> Self {
+        let clients = group.ingress.iter().filter(|rule| !described(rule, client));
+        let names = clients.filter_map(|rule| names::client_rule_owner(rule.description.as_deref()?)).collect();
+        let own = group.ingress.iter().filter(|rule| described(rule, client));
+        Self { names, rules: &group.ingress, own_ports: own.map(|rule| rule.traffic.ports).collect() }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Whether another load balancer may live on a health rule: one that has none of its own for that source. The health
+    /// checks of the nodes' shared port come from all load balancers of a subnet, for one.
+    fn may_need(&self, rule: &Rule) -> bool {
+        if self.own_ports.contains(&rule.traffic.ports) {
+            return false;
+        }
+        self.names.iter().any(|name| {
+            let health = names::health_rule(name);
+            !self.rules.iter().any(|own| described(own, &health) && own.traffic.source == rule.traffic.source)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBNET: &str = "10.0.0.0/24";
+
+    fn rules(port: i32, health: i32, clients: &str) -> NodeRules {
+        NodeRules {
+            protocol: "tcp",
+            client_ports: [port].into(),
+            health_ports: [health].into(),
+            clients: [clients.parse().unwrap()].into(),
+            subnets: [SUBNET.to_owned()].into(),
+        }
+    }
+
+    fn rule(protocol: &str, first: i32, last: i32, source: &str, description: &str) -> Rule {
+        Rule::new(protocol, Some((first, last)), Source::Ipv4(source.into())).described(description)
+    }
+
+    fn client(name: &str, port: i32, source: &str) -> Rule {
+        rule("tcp", port, port, source, &names::client_rule(name))
+    }
+
+    fn health(name: &str, port: i32) -> Rule {
+        rule("tcp", port, port, SUBNET, &names::health_rule(name))
+    }
+
+    fn mtu(source: &str) -> Rule {
+        rule("icmp", 3, 4, source, names::MTU_RULE)
+    }
+
+    fn group(rules: &[Rule]) -> SecurityGroup {
+        SecurityGroup { id: "sg-1".into(), ingress: rules.to_vec(), ..SecurityGroup::default() }
+    }
+
+    fn apply(group: &mut SecurityGroup, diff: &IngressDiff) {
+        group.ingress.retain(|rule| !diff.remove.contains(rule));
+        group.ingress.extend(diff.add.iter().cloned());
+    }
+
+    const ALL: &str = "0.0.0.0/0";
+
+    #[test]
+    fn one_load_balancer_comes_and_goes() {
+        let by_hand = Rule::new("tcp", Some((22, 22)), Source::Ipv4(ALL.into()));
+        let mut nodes = group(std::slice::from_ref(&by_hand));
+        let wanted = rules(30080, 30080, "192.0.2.0/24");
+        let diff = node_rules(&nodes, "a", Some(&wanted));
+        let expected = [client("a", 30080, "192.0.2.0/24"), health("a", 30080), mtu("192.0.2.0/24")];
+        assert_eq!(diff, IngressDiff { add: expected.to_vec(), remove: vec![] });
+        apply(&mut nodes, &diff);
+        assert!(node_rules(&nodes, "a", Some(&wanted)).is_empty());
+        let diff = node_rules(&nodes, "a", None);
+        assert_eq!(diff, IngressDiff { add: vec![], remove: expected.to_vec() });
+        apply(&mut nodes, &diff);
+        assert_eq!(nodes.ingress, [by_hand]);
+        assert!(node_rules(&nodes, "a", None).is_empty());
+    }
+
+    #[test]
+    fn health_rules_are_left_out_where_everybody_may_reach_the_same_ports() {
+        let diff = node_rules(&group(&[]), "a", Some(&rules(30080, 30080, ALL)));
+        assert_eq!(diff.add, [client("a", 30080, ALL), mtu(ALL)]);
+        let udp = NodeRules { protocol: "udp", ..rules(30080, 30080, ALL) };
+        let diff = node_rules(&group(&[]), "a", Some(&udp));
+        assert_eq!(
+            diff.add.iter().map(|rule| rule.traffic.to_string()).collect::<Vec<_>>(),
+            ["udp 30080 from 0.0.0.0/0", "tcp 30080 from 10.0.0.0/24", "icmp 3-4 from 0.0.0.0/0"]
+        );
+    }
+
+    #[test]
+    fn a_shared_health_rule_stays_until_the_last_load_balancer_goes() {
+        let mut nodes = group(&[]);
+        for (name, port) in [("a", 30080), ("b", 30081)] {
+            let diff = node_rules(&nodes, name, Some(&rules(port, 10256, ALL)));
+            apply(&mut nodes, &diff);
+        }
+        assert_eq!(nodes.ingress.iter().filter(|rule| rule.traffic.ports == Some((10256, 10256))).count(), 1);
+        let diff = node_rules(&nodes, "a", None);
+        assert_eq!(diff, IngressDiff { add: vec![], remove: vec![client("a", 30080, ALL)] });
+        apply(&mut nodes, &diff);
+        // What is left of "a" is settled, although its description is ours.
+        assert!(node_rules(&nodes, "a", None).is_empty());
+        assert!(node_rules(&nodes, "b", Some(&rules(30081, 10256, ALL))).is_empty());
+        let diff = node_rules(&nodes, "b", None);
+        apply(&mut nodes, &diff);
+        assert_eq!(nodes.ingress, []);
+    }
+
+    #[test]
+    fn health_rules_of_node_ports_go_although_others_are_there() {
+        let nodes = group(&[
+            client("a", 30080, "192.0.2.0/24"),
+            health("a", 30080),
+            client("b", 30081, ALL),
+            mtu(ALL),
+            mtu("192.0.2.0/24"),
+        ]);
+        let diff = node_rules(&nodes, "a", None);
+        assert_eq!(diff.remove, [client("a", 30080, "192.0.2.0/24"), health("a", 30080), mtu("192.0.2.0/24")]);
+    }
+
+    #[test]
+    fn a_change_of_ports_and_ranges_replaces_rules() {
+        let mut nodes = group(&[]);
+        for wanted in [rules(30080, 30080, "192.0.2.0/24"), rules(30090, 32000, ALL), rules(30090, 30090, ALL)] {
+            let diff = node_rules(&nodes, "a", Some(&wanted));
+            apply(&mut nodes, &diff);
+            assert!(node_rules(&nodes, "a", Some(&wanted)).is_empty());
+        }
+        assert_eq!(nodes.ingress, [client("a", 30090, ALL), mtu(ALL)]);
+    }
+
+    #[test]
+    fn rules_of_others_are_left_alone() {
+        let nodes = group(&[client("b", 30081, ALL), health("b", 30081), mtu(ALL)]);
+        assert!(node_rules(&nodes, "a", None).is_empty());
+        let diff = node_rules(&nodes, "a", Some(&rules(30080, 30080, ALL)));
+        assert_eq!(diff, IngressDiff { add: vec![client("a", 30080, ALL)], remove: vec![] });
+    }
+}

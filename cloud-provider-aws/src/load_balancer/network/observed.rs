@@ -1,0 +1,204 @@
+//! What there is of a service's network load balancer.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use cloud_provider::{Error, Kind, cloud::Mode, error::Result};
+use futures::{future::try_join_all, try_join};
+
+use super::{
+    Network,
+    desired::{self, Desired, INSTANCE, Port, Wanted},
+};
+use crate::{
+    client::{
+        elbv2::{Attributes, Listener, LoadBalancer, Target, TargetGroup},
+        network::SecurityGroup,
+    },
+    cluster_id::ClusterId,
+    load_balancer::{change_of_type, names::TargetGroupName},
+};
+
+const NETWORK: &str = "network";
+
+/// What is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observed {
+    /// The load balancer.
+    pub(super) load_balancer: Option<LoadBalancer>,
+    /// The IPv4 ranges of its subnets.
+    pub(super) cidrs: BTreeSet<String>,
+    /// Its listeners; not read where only backends are looked at.
+    pub(super) listeners: Vec<Listener>,
+    /// Its target groups, and those that were left over; the latter only where some are missing, or for removal.
+    pub(super) groups: Vec<Group>,
+    /// Its attributes.
+    pub(super) attributes: Attributes,
+    /// The security groups of the VPC.
+    pub(super) security_groups: Arc<Vec<SecurityGroup>>,
+}
+
+/// A target group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The target group.
+    pub(super) group: TargetGroup,
+    /// Its targets; only those of wanted groups are read.
+    pub(super) targets: BTreeSet<Target>,
+    /// Its attributes; only read where some are wanted.
+    pub(super) attributes: Attributes,
+}
+
+impl From<TargetGroup> for Group {
+    fn from(group: TargetGroup) -> Self {
+        Self { group, ..Self::default() }
+    }
+}
+
+impl Observed {
+    /// The listener of a port.
+    pub(super) fn listener(&self, port: &Port) -> Option<&Listener> {
+        let settings = &port.listener;
+        self.listeners.iter().find(|it| it.port == settings.port && it.protocol == settings.protocol)
+    }
+
+    /// The target group that serves a port: the one its listener leads to, or one with the right name, or any that is
+    /// right. What cannot be changed of a target group has to be right.
+    pub(super) fn group(&self, port: &Port) -> Option<&Group> {
+        let current = self.listener(port).and_then(|listener| listener.target_group.as_deref());
+        let rank = |group: &Group| (Some(group.group.arn.as_str()) != current, group.group.name != port.group.name);
+        self.groups.iter().filter(|group| serves(&group.group, port)).min_by_key(|group| rank(group))
+    }
+
+    /// The security groups of the load balancer.
+    pub(super) fn attached(&self) -> &[String] {
+        self.load_balancer.as_ref().map(|balancer| balancer.security_groups.as_slice()).unwrap_or_default()
+    }
+}
+
+fn serves(group: &TargetGroup, port: &Port) -> bool {
+    let (check, wanted) = (&group.health_check, &port.group.health_check);
+    group.port == port.group.port
+        && group.protocol == port.group.protocol
+        && group.target_type == INSTANCE
+        && check.protocol.eq_ignore_ascii_case(&wanted.protocol)
+        && check.interval == wanted.interval
+}
+
+/// Whether a target group without a load balancer was made for a service.
+fn is_leftover(group: &TargetGroup, cluster: &ClusterId, desired: &Desired, vpc: &str) -> bool {
+    let name = TargetGroupName {
+        cluster_id: cluster.as_str(),
+        namespace: &desired.key.namespace,
+        name: &desired.key.name,
+        service_port: 0,
+        node_port: group.port,
+        protocol: &group.protocol,
+        target_type: &group.target_type,
+        health_protocol: &group.health_check.protocol,
+        health_interval: group.health_check.interval,
+    };
+    group.load_balancers.is_empty() && group.vpc == vpc && name.matches_any_port(&group.name)
+}
+
+impl Network {
+    /// The network load balancer with this name.
+    async fn load_balancer(&self, name: &str) -> Result<Option<LoadBalancer>> {
+        let found = self.shared.client().network_load_balancer(name).await.map_err(Error::from)?;
+        match found {
+            Some(other) if other.kind != NETWORK => {
+                let problem = format!(
+                    "NLB '{name}' could not be found: the load balancer of this name is of type {}",
+                    other.kind
+                );
+                Err(Error::new(Kind::Conflict, problem))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Reads what belongs to a wanted load balancer.
+    pub(super) async fn observe_wanted(&self, desired: &Desired, wanted: &Wanted, mode: Mode) -> Result<Observed> {
+        let client = self.shared.client();
+        let security_groups = self.shared.groups().await?;
+        let mut observed = Observed { security_groups, ..Observed::default() };
+        let Some(balancer) = self.load_balancer(&desired.name).await? else {
+            if mode == Mode::Backends {
+                return Err(Error::not_found("Load balancer not found"));
+            }
+            self.refuse_change_of_type(&desired.name).await?;
+            observed.groups = self.leftovers(desired).await?;
+            self.read_groups(&mut observed, wanted).await?;
+            return Ok(observed);
+        };
+        let arn = &balancer.arn;
+        observed.cidrs = desired::cidrs(&self.shared.subnets_by_id(&balancer.subnets).await?);
+        if observed.cidrs.is_empty() {
+            return Err(Error::transient(format!("did not find ensured subnets on LB {}", desired.name)));
+        }
+        let groups = async { Ok::<_, Error>(client.target_groups(Some(arn)).await?) };
+        if mode == Mode::Backends {
+            observed.groups = groups.await?.into_iter().map(Group::from).collect();
+        } else {
+            let listeners = async { Ok::<_, Error>(client.listeners(arn).await?) };
+            let attributes = async { Ok::<_, Error>(client.load_balancer_attributes(arn).await?) };
+            let (groups, listeners, attributes) = try_join!(groups, listeners, attributes)?;
+            observed.groups = groups.into_iter().map(Group::from).collect();
+            observed.listeners = listeners;
+            observed.attributes = attributes;
+            if wanted.ports.iter().any(|port| observed.group(port).is_none()) {
+                observed.groups.extend(self.leftovers(desired).await?);
+            }
+        }
+        observed.load_balancer = Some(balancer);
+        self.read_groups(&mut observed, wanted).await?;
+        Ok(observed)
+    }
+
+    /// Reads what is left of a load balancer that has to go.
+    pub(super) async fn observe_unwanted(&self, desired: &Desired) -> Result<Observed> {
+        let load_balancer = self.load_balancer(&desired.name).await?;
+        let arn = load_balancer.as_ref().map(|balancer| balancer.arn.clone());
+        let all = self.shared.client().target_groups(None).await.map_err(Error::from)?;
+        let belongs = |group: &TargetGroup| {
+            arn.as_ref().is_some_and(|arn| group.load_balancers.contains(arn))
+                || is_leftover(group, self.shared.cluster_id(), desired, self.shared.vpc())
+        };
+        Ok(Observed {
+            load_balancer,
+            groups: all.into_iter().filter(belongs).map(Group::from).collect(),
+            security_groups: self.shared.fresh_groups().await?,
+            ..Observed::default()
+        })
+    }
+
+    /// The service's target groups that no load balancer uses.
+    async fn leftovers(&self, desired: &Desired) -> Result<Vec<Group>> {
+        let all = self.shared.client().target_groups(None).await.map_err(Error::from)?;
+        let (cluster, vpc) = (self.shared.cluster_id(), self.shared.vpc());
+        Ok(all.into_iter().filter(|group| is_leftover(group, cluster, desired, vpc)).map(Group::from).collect())
+    }
+
+    /// Reads targets, and attributes where some are wanted, of the target groups that stay.
+    async fn read_groups(&self, observed: &mut Observed, wanted: &Wanted) -> Result<()> {
+        let staying: BTreeSet<String> =
+            wanted.ports.iter().filter_map(|port| observed.group(port)).map(|group| group.group.arn.clone()).collect();
+        let client = self.shared.client();
+        let with_attributes = !wanted.group_attributes.is_empty();
+        let reads = observed.groups.iter_mut().filter(|group| staying.contains(&group.group.arn)).map(async |group| {
+            group.targets = client.targets(&group.group.arn).await?.into_iter().collect();
+            if with_attributes {
+                group.attributes = client.target_group_attributes(&group.group.arn).await?;
+            }
+            Ok::<_, Error>(())
+        });
+        try_join_all(reads).await.map(drop)
+    }
+
+    /// A load balancer of the other kind under the same name was made before the type was changed.
+    async fn refuse_change_of_type(&self, name: &str) -> Result<()> {
+        match self.shared.client().classic_load_balancer(name).await.map_err(Error::from)? {
+            Some(_) => Err(change_of_type("NLB")),
+            None => Ok(()),
+        }
+    }
+}
