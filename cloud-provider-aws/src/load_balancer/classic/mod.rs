@@ -33,7 +33,7 @@ use self::{
     operation::Operation,
 };
 use super::{
-    annotations, names,
+    annotations, change_of_type, names,
     resolve::{Shared, instance_of},
 };
 use crate::client::{
@@ -209,7 +209,14 @@ impl Model for Classic {
         let client = self.shared.client();
         let balancer = client.classic_load_balancer(&desired.name).await?;
         let mut observed = Observed { balancer, groups: resolved.groups.clone(), ..Observed::default() };
-        let Some(balancer) = observed.balancer.clone() else { return Ok(observed) };
+        let Some(balancer) = observed.balancer.clone() else {
+            if matches!(desired.goal, Goal::Balancer(..))
+                && client.network_load_balancer(&desired.name).await?.is_some()
+            {
+                return Err(change_of_type("Classic Load Balancer"));
+            }
+            return Ok(observed);
+        };
         if let Goal::Balancer(wanted, _) = &desired.goal {
             observed.attributes = Some(client.classic_attributes(&desired.name).await?);
             observed.tags = self.known_tags(&desired.name, &wanted.additional_tags).await?;
