@@ -282,7 +282,8 @@ mod tests {
         let default = classic(&service(cluster(), &[]), 8080, &own).unwrap();
         let numbers = [default.healthy, default.unhealthy, default.timeout, default.interval];
         assert_eq!((default.target.as_str(), numbers), ("TCP:8080", [2, 6, 5, 10]));
-        let rows: [(Value, &[(&str, &str)], i32, &str); 10] = [
+        type Row = (Value, &'static [(&'static str, &'static str)], i32, &'static str);
+        let rows: [Row; 10] = [
             (cluster(), &[("healthcheck-port", "2122")], 8080, "TCP:2122"),
             (cluster(), &[("healthcheck-protocol", "HTTP")], 8080, "HTTP:8080/"),
             (

@@ -196,7 +196,8 @@ mod tests {
             change(&mut name);
             name.build()
         };
-        let rows: [(fn(&mut TargetGroupName<'static>), &str); 10] = [
+        type Row = (fn(&mut TargetGroupName<'static>), &'static str);
+        let rows: [Row; 10] = [
             (|_| {}, "k8s-default-servicea-7fa2e07508"),
             (|n| n.cluster_id = "cluster-b", "k8s-default-servicea-719ee635da"),
             (|n| n.namespace = "another", "k8s-another-servicea-f66e09847d"),

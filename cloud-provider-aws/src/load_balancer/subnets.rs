@@ -261,7 +261,8 @@ mod tests {
     fn discovery_as_in_12_5() {
         let everything: Vec<String> = all().into_iter().map(|subnet| subnet.id).collect();
         let most: Vec<&str> = everything.iter().map(String::as_str).filter(|id| !id.starts_with("c00")).collect();
-        let rows: [(&[&str], &[&str], bool, &[&str]); 12] = [
+        type Row<'a> = (&'a [&'a str], &'a [&'a str], bool, &'a [&'a str]);
+        let rows: [Row<'_>; 12] = [
             (&["a1"], &[], false, &["a1"]),
             (&["a2"], &["a2"], false, &[]),
             (&["a1", "a3"], &[], false, &["a1"]),

@@ -115,7 +115,9 @@ mod tests {
     /// aws.md 12.6, "Listener table".
     #[test]
     fn listeners_as_in_12_6() {
-        let rows: [(&str, i32, &str, &str, &str, Option<(&str, &str, bool)>); 16] = [
+        type Row =
+            (&'static str, i32, &'static str, &'static str, &'static str, Option<(&'static str, &'static str, bool)>);
+        let rows: [Row; 16] = [
             ("", 80, "", "", "", Some(("tcp", "tcp", false))),
             ("", 80, "cert", "", "", Some(("ssl", "tcp", true))),
             ("", 80, "cert", "ssl", "", Some(("ssl", "ssl", true))),
