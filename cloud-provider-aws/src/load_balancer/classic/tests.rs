@@ -55,8 +55,13 @@ impl Account {
 
     async fn reconciler(simulator: &Simulator, settings: config::Settings) -> Reconciler<Classic> {
         let endpoint = Some(Endpoint { url: simulator.url(), ..Endpoint::default() });
-        let endpoints =
-            Endpoints { ec2: endpoint.clone(), elb: endpoint.clone(), imds: endpoint, ..Endpoints::default() };
+        let endpoints = Endpoints {
+            ec2: endpoint.clone(),
+            elb: endpoint.clone(),
+            elbv2: endpoint.clone(),
+            imds: endpoint,
+            ..Endpoints::default()
+        };
         let client_settings = client::Settings { region: "us-east-1".into(), endpoints, role: None };
         let credentials = SharedCredentialsProvider::new(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"));
         let client =
