@@ -203,7 +203,7 @@ mod view {
         }
         for (id, group) in subject.state("security_groups") {
             all.insert(format!("security_groups {id} tagged {}", group["tags"]));
-            let rules = group["rules"].as_array().into_iter().flatten();
+            let rules = group["ingress"].as_array().into_iter().flatten();
             all.extend(rules.map(|rule| format!("rule of {id}: {rule}")));
         }
         all

@@ -18,7 +18,7 @@ use crate::{
     },
     cluster_id::ClusterId,
     config::Settings,
-    load_balancer::{annotations as a, health_check, names, security_groups::NamedGroup},
+    load_balancer::{annotations as a, change_of_type, health_check, names, security_groups::NamedGroup},
 };
 
 /// What shall be.
@@ -165,11 +165,7 @@ fn refuse_other_kind(service: &Service) -> Result<()> {
     let host = service.status.load_balancer.ingress.first().and_then(|ingress| ingress.hostname.as_deref());
     let labels = || host.unwrap_or_default().split('.');
     if labels().nth(1) == Some("elb") && labels().nth(2) != Some("amazonaws") {
-        let problem = format!(
-            "cannot update Load Balancer Type annotation {:?} after creation for Classic Load Balancer",
-            a::TYPE.key
-        );
-        return Err(Error::invalid(a::TYPE.key, problem));
+        return Err(change_of_type("Classic Load Balancer"));
     }
     Ok(())
 }

@@ -32,10 +32,7 @@ use self::{
     observed::Observed,
     operation::Operation,
 };
-use super::{
-    annotations, change_of_type, names,
-    resolve::{Shared, instance_of},
-};
+use super::{change_of_type, names, resolve::Shared};
 use crate::client::{
     elb::LoadBalancer,
     network::{SecurityGroup, Tags},
@@ -153,12 +150,11 @@ impl Model for Classic {
     type Made = Made;
 
     fn scope(&self, service: &Service) -> ScopeId {
-        ScopeId(service.key().to_string())
+        super::scope(service)
     }
 
     fn backend(&self, service: &Service, node: &Node) -> Option<String> {
-        let instance = annotations::selects(service, node).then(|| instance_of(node)).flatten();
-        instance.map(|id| id.as_str().to_owned())
+        super::backend(service, node)
     }
 
     async fn resolve(&self, scope: &Scope, mode: Mode) -> Result<Resolved> {
