@@ -84,7 +84,8 @@ fn serves(group: &TargetGroup, port: &Port) -> bool {
         && check.interval == wanted.interval
 }
 
-/// Whether a target group without a load balancer was made for a service.
+/// Whether a target group was made for a service and is used by no load balancer that exists. It may still name one of the
+/// service's own that is gone: AWS takes a moment to forget it.
 fn is_leftover(group: &TargetGroup, cluster: &ClusterId, desired: &Desired, vpc: &str) -> bool {
     let name = TargetGroupName {
         cluster_id: cluster.as_str(),
@@ -97,7 +98,9 @@ fn is_leftover(group: &TargetGroup, cluster: &ClusterId, desired: &Desired, vpc:
         health_protocol: &group.health_check.protocol,
         health_interval: group.health_check.interval,
     };
-    group.load_balancers.is_empty() && group.vpc == vpc && name.matches_any_port(&group.name)
+    let own = format!("/{}/", desired.name);
+    let unused = group.load_balancers.iter().all(|arn| arn.contains(&own));
+    unused && group.vpc == vpc && name.matches_any_port(&group.name)
 }
 
 impl Network {
@@ -146,7 +149,9 @@ impl Network {
             observed.listeners = listeners;
             observed.attributes = attributes;
             if wanted.ports.iter().any(|port| observed.group(port).is_none()) {
-                observed.groups.extend(self.leftovers(desired).await?);
+                let known: BTreeSet<String> = observed.groups.iter().map(|group| group.group.arn.clone()).collect();
+                let leftovers = self.leftovers(desired).await?;
+                observed.groups.extend(leftovers.into_iter().filter(|group| !known.contains(&group.group.arn)));
             }
         }
         observed.load_balancer = Some(balancer);
