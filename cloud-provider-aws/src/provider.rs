@@ -8,7 +8,7 @@ use cloud_provider::{
     cloud::{Cloud, Instances, LoadBalancers},
     error::Result,
     manager::{
-        Context, Provider,
+        Built, Context, Provider,
         cli::Program,
         names::{Controller, Registry},
         options::values::Pairs,
@@ -80,7 +80,7 @@ impl Provider for AwsProvider {
         Program::new(Self::COMMAND, Self::VERSION).with_usage_error_code(Self::FAILURE_EXIT).with_registry(registry)
     }
 
-    async fn build(_flags: &Tagging, context: Context) -> Result<Arc<dyn Cloud>> {
+    async fn build(_flags: &Tagging, context: Context) -> Result<Built> {
         if context.provider_controllers.iter().any(|name| name == TAGGING.name) {
             let problem = "this version has no tagging controller yet: leave \"tagging\" out of --controllers";
             return Err(Error::new(Kind::Unsupported, problem));
@@ -90,7 +90,7 @@ impl Provider for AwsProvider {
             tracing::warn!("cloud config: {warning}");
         }
         let environment = Environment::new(settings, context.cluster_name, context.gate, &context.metrics).await?;
-        Ok(Arc::new(Aws::new(&environment)))
+        Ok(Aws::new(&environment).into())
     }
 }
 

@@ -14,7 +14,7 @@ use cloud_provider::{
     cloud::{Cloud, Freshness, Instance, Instances, LoadBalancers, Metadata, Power, Want},
     cluster::objects::{AddressKind, Node, NodeAddress},
     error::Result,
-    manager::{self, Context, Provider},
+    manager::{self, Built, Context, Provider},
 };
 
 struct File {
@@ -78,11 +78,11 @@ impl Provider for FileProvider {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     type Flags = Flags;
 
-    async fn build(_flags: &Flags, context: Context) -> Result<Arc<dyn Cloud>> {
+    async fn build(_flags: &Flags, context: Context) -> Result<Built> {
         let text = context.cloud_config.unwrap_or_default();
         let entries = text.lines().filter_map(|line| line.split_once(' '));
         let instances = entries.map(|(name, address)| (name.to_owned(), address.trim().to_owned())).collect();
-        Ok(Arc::new(File { instances: Arc::new(Addresses(instances)) }))
+        Ok(File { instances: Arc::new(Addresses(instances)) }.into())
     }
 }
 

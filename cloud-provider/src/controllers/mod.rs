@@ -2,17 +2,33 @@
 
 pub mod node;
 pub mod node_lifecycle;
+pub mod plan;
 pub mod service;
 
 use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{
         events::Subject,
         objects::{Node, Object, Service},
     },
+    error::Result,
     node::taints,
 };
+
+/// A controller as the manager runs it.
+#[async_trait]
+pub trait Managed: Send {
+    /// Works until `token` is cancelled, and leaves nothing running behind.
+    ///
+    /// # Errors
+    ///
+    /// What makes it impossible to go on. The process ends, so an error that may pass by itself is not one of these.
+    async fn run(self: Box<Self>, token: CancellationToken) -> Result<()>;
+}
 
 /// Marks nodes that run no kubelet; no instance stands behind them.
 const VIRTUAL_KUBELET: (&str, &str) = ("type", "virtual-kubelet");

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use async_trait::async_trait;
 use futures::StreamExt;
 use kube::{
     Api, Client,
@@ -19,7 +20,7 @@ use prometheus::{Histogram, IntCounterVec};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{about_node, is_virtual, some_names};
+use super::{Managed, about_node, is_virtual, some_names};
 use crate::{
     Error,
     cloud::{Freshness, Instance, Instances, Power, Want},
@@ -281,5 +282,13 @@ impl NodeLifecycleController {
     async fn each<F: Future<Output = ()>>(&self, nodes: Vec<Arc<Node>>, work: impl FnMut(Arc<Node>) -> F) {
         let limit = self.settings.concurrent_syncs.unwrap_or(AUTOMATIC_WRITES).max(1);
         futures::stream::iter(nodes).for_each_concurrent(limit, work).await;
+    }
+}
+
+#[async_trait]
+impl Managed for NodeLifecycleController {
+    async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
+        Self::run(*self, token).await;
+        Ok(())
     }
 }

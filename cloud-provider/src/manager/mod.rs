@@ -2,16 +2,19 @@
 
 pub mod authn;
 pub mod cli;
+mod controllers;
 pub mod healthz;
 pub mod leader;
 pub mod logging;
 pub mod names;
 pub mod options;
+pub mod parts;
 mod percent;
 pub mod provider;
 mod run;
 mod secure_port;
 pub mod serving;
 
-pub use provider::{Context, Provider};
+pub use parts::Parts;
+pub use provider::{Built, Context, Provider};
 pub use run::run;

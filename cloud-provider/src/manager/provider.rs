@@ -1,10 +1,14 @@
 //! What a cloud crate hands to the manager.
 
-use std::{future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc};
 
-use super::cli::Program;
+use super::{
+    cli::Program,
+    parts::{Parts, Start},
+};
 use crate::{
     cloud::{Cloud, Gate},
+    controllers::Managed,
     error::Result,
     metrics::Metrics,
 };
@@ -34,7 +38,44 @@ pub trait Provider: 'static {
     /// # Errors
     ///
     /// A configuration that is wrong, or a cloud that cannot be reached; the process ends.
-    fn build(flags: &Self::Flags, context: Context) -> impl Future<Output = Result<Arc<dyn Cloud>>> + Send;
+    fn build(flags: &Self::Flags, context: Context) -> impl Future<Output = Result<Built>> + Send;
+}
+
+/// What [`Provider::build`] made: the cloud, and the provider's own controllers.
+pub struct Built {
+    pub(super) cloud: Arc<dyn Cloud>,
+    pub(super) controllers: Vec<(&'static str, Start)>,
+}
+
+impl Built {
+    /// Adds a controller that [`Provider::program`] registered under the canonical `name`. `start` is called once, when
+    /// this process leads, and only where `--controllers` enables the controller; `None` where it has nothing to do, after
+    /// logging why.
+    #[must_use]
+    pub fn with_controller(
+        mut self,
+        name: &'static str,
+        start: impl Fn(Parts) -> Result<Option<Box<dyn Managed>>> + Send + Sync + 'static,
+    ) -> Self {
+        self.controllers.push((name, Box::new(start)));
+        self
+    }
+}
+
+impl<C: Cloud> From<C> for Built {
+    fn from(cloud: C) -> Self {
+        Self { cloud: Arc::new(cloud), controllers: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let controllers: Vec<_> = self.controllers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Built")
+            .field("cloud", &self.cloud.name())
+            .field("controllers", &controllers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a provider gets to build its cloud from.

@@ -10,7 +10,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, Provider,
+    Built, Context, Parts, Provider,
+    controllers::CORE,
     healthz::Checks,
     leader::{self, Change, Elector, Leadership},
     names,
@@ -19,14 +20,14 @@ use super::{
 };
 use crate::{
     Error,
-    cloud::{Cloud, Gate},
+    cloud::Gate,
     cluster::{
         client::{self, Clients, Policy},
         events::Sink,
         objects::{Node, Service},
         store::Store,
     },
-    controllers::{node, node_lifecycle, service},
+    controllers::Managed,
     error::Result,
     manager::logging,
     metrics::Metrics,
@@ -118,18 +119,21 @@ enum End {
 
 /// What lives as long as the process.
 struct Process<P> {
-    settings: Settings,
+    settings: Arc<Settings>,
     clients: Clients,
-    cloud: Arc<dyn Cloud>,
+    built: Built,
     gate: Gate,
     metrics: Metrics,
     checks: Checks,
     nodes: Store<Node>,
     services: Store<Service>,
-    tasks: JoinSet<&'static str>,
+    tasks: JoinSet<Ended>,
     token: CancellationToken,
     provider: std::marker::PhantomData<P>,
 }
+
+/// A task that ended: its name and how.
+type Ended = (&'static str, Result<()>);
 
 impl<P: Provider> Process<P> {
     async fn run(settings: Settings, flags: P::Flags) -> Result<End> {
@@ -163,10 +167,10 @@ impl<P: Provider> Process<P> {
                 format!("unknown cloud provider {:?}, this program is for {:?}", settings.cloud.provider, P::NAME);
             return Err(Error::invalid("--cloud-provider", problem));
         }
-        let cloud = P::build(&flags, Self::context(&settings, &gate, &metrics)?)
+        let built = P::build(&flags, Self::context(&settings, &gate, &metrics)?)
             .await
             .map_err(|error| error.context(format!("could not init cloud provider {:?}", P::NAME)))?;
-        if !cloud.has_cluster_id() && !settings.cloud.allow_untagged {
+        if !built.cloud.has_cluster_id() && !settings.cloud.allow_untagged {
             let problem = "no cluster ID found: a cluster ID is required for this provider to function properly; \
                            --allow-untagged-cloud lifts this";
             return Err(Error::invalid("--allow-untagged-cloud", problem));
@@ -184,9 +188,9 @@ impl<P: Provider> Process<P> {
         let feed = Store::<Service>::run(Store::clone(&services), Api::all(client), token.clone());
         tasks.spawn(named("service watch", feed));
         Ok(Self {
-            settings,
+            settings: Arc::new(settings),
             clients,
-            cloud,
+            built,
             gate,
             metrics,
             checks,
@@ -292,68 +296,18 @@ impl<P: Provider> Process<P> {
         }
     }
 
-    /// Starts every controller that is enabled and that the cloud can serve.
+    /// Starts every controller that is enabled and that has something to do.
     async fn start_controllers(&mut self, clients: Clients) -> Result<()> {
         let events = Sink::new(open(&clients, MANAGER).await?);
-        let enabled = |controller: &names::Controller| self.settings.controllers.is_enabled(controller);
-        let instances = self.cloud.instances();
-        for controller in [names::CLOUD_NODE, names::CLOUD_NODE_LIFECYCLE] {
-            if enabled(&controller) && instances.is_none() {
-                tracing::warn!(
-                    controller = controller.name,
-                    "not started: the cloud provider does not support instances"
-                );
-            }
-        }
-        let mut started: Vec<(names::Controller, JoinFuture)> = Vec::new();
-        if let Some(instances) = &instances {
-            if enabled(&names::CLOUD_NODE) {
-                let controller = node::NodeController::new(
-                    instances.clone(),
-                    self.nodes.clone(),
-                    open(&clients, names::CLOUD_NODE.client).await?,
-                    events.recorder(names::CLOUD_NODE.event_source),
-                    self.node_settings(),
-                    &self.metrics,
-                );
-                started.push((names::CLOUD_NODE, Box::pin(controller.run(self.token.clone()))));
-            }
-            if enabled(&names::CLOUD_NODE_LIFECYCLE) {
-                let controller = node_lifecycle::NodeLifecycleController::new(
-                    instances.clone(),
-                    self.nodes.clone(),
-                    open(&clients, names::CLOUD_NODE_LIFECYCLE.client).await?,
-                    events.recorder(names::CLOUD_NODE_LIFECYCLE.event_source),
-                    self.node_lifecycle_settings(),
-                    &self.metrics,
-                );
-                started.push((names::CLOUD_NODE_LIFECYCLE, Box::pin(controller.run(self.token.clone()))));
-            }
-        }
-        if enabled(&names::SERVICE_LB) {
-            match self.cloud.load_balancers() {
-                None => tracing::warn!("the cloud provider does not support external load balancers"),
-                Some(load_balancers) => {
-                    let controller = service::ServiceController::new(
-                        load_balancers,
-                        self.services.clone(),
-                        self.nodes.clone(),
-                        open(&clients, names::SERVICE_LB.client).await?,
-                        events.recorder(names::SERVICE_LB.event_source),
-                        self.service_settings(),
-                        &self.metrics,
-                    );
-                    started.push((names::SERVICE_LB, Box::pin(controller.run(self.token.clone()))));
-                }
-            }
-        }
+        let started = self.build_controllers(&clients, &events).await?;
         self.tasks.spawn(named("events", events.run(self.token.clone())));
         let pause = self.settings.controller_start_interval;
-        for (controller, run) in started {
-            tracing::info!(controller = controller.name, "starting");
-            self.metrics.controller_running(controller.metric, true);
-            self.checks.add_ping(controller.name);
-            self.tasks.spawn(named(controller.name, run));
+        for (names, controller) in started {
+            tracing::info!(controller = names.name, "starting");
+            self.metrics.controller_running(names.metric, true);
+            self.checks.add_ping(names.name);
+            let run = controller.run(self.token.clone());
+            self.tasks.spawn(async move { (names.name, run.await) });
             if !pause.is_zero() {
                 tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>())).await;
             }
@@ -361,28 +315,39 @@ impl<P: Provider> Process<P> {
         Ok(())
     }
 
-    fn node_settings(&self) -> node::Settings {
-        let settings = &self.settings.node;
-        node::Settings {
-            concurrent_node_syncs: workers(settings.syncs),
-            concurrent_node_status_updates: workers(settings.status_updates),
-            status_update_frequency: settings.status_update_frequency,
+    async fn build_controllers(
+        &self,
+        clients: &Clients,
+        events: &Sink,
+    ) -> Result<Vec<(names::Controller, Box<dyn Managed>)>> {
+        let mut built = Vec::new();
+        for (names, build) in CORE.iter().filter(|(names, _)| self.settings.controllers.is_enabled(names)) {
+            let controller = build(self.parts(names, clients, events).await?)?;
+            built.extend(controller.map(|controller| (*names, controller)));
         }
+        let program = P::program();
+        for (name, start) in &self.built.controllers {
+            let Some(names) = program.registry().find(name) else {
+                return Err(Error::invalid("--controllers", format!("{name} is built but not registered")));
+            };
+            if self.settings.controllers.is_enabled(names) {
+                let controller = start(self.parts(names, clients, events).await?)?;
+                built.extend(controller.map(|controller| (*names, controller)));
+            }
+        }
+        Ok(built)
     }
 
-    fn node_lifecycle_settings(&self) -> node_lifecycle::Settings {
-        node_lifecycle::Settings {
-            monitor_period: self.settings.node_lifecycle.monitor_period,
-            concurrent_syncs: workers(self.settings.node_lifecycle.syncs),
-            ..node_lifecycle::Settings::default()
-        }
-    }
-
-    fn service_settings(&self) -> service::Settings {
-        service::Settings {
-            cluster_name: self.settings.cloud.cluster_name.as_str().into(),
-            concurrent_service_syncs: workers(self.settings.service.syncs),
-        }
+    async fn parts(&self, names: &names::Controller, clients: &Clients, events: &Sink) -> Result<Parts> {
+        Ok(Parts {
+            cloud: self.built.cloud.clone(),
+            nodes: self.nodes.clone(),
+            services: self.services.clone(),
+            settings: self.settings.clone(),
+            metrics: self.metrics.clone(),
+            client: open(clients, names.client).await?,
+            recorder: events.recorder(names.event_source),
+        })
     }
 
     /// Ends all tasks; what does not end in time is dropped at its next await.
@@ -396,17 +361,16 @@ impl<P: Provider> Process<P> {
     }
 }
 
-type JoinFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-async fn named<F: Future<Output = ()>>(name: &'static str, future: F) -> &'static str {
+async fn named<F: Future<Output = ()>>(name: &'static str, future: F) -> Ended {
     future.await;
-    name
+    (name, Ok(()))
 }
 
 /// Waits until a task ends that should run as long as the process.
-async fn ended(tasks: &mut JoinSet<&'static str>) -> Error {
+async fn ended(tasks: &mut JoinSet<Ended>) -> Error {
     match tasks.join_next().await {
-        Some(Ok(name)) => Error::transient(format!("{name} ended unexpectedly")),
+        Some(Ok((name, Ok(())))) => Error::transient(format!("{name} ended unexpectedly")),
+        Some(Ok((name, Err(error)))) => error.context(name),
         Some(Err(error)) => Error::transient("a task ended unexpectedly").with_source(error),
         None => std::future::pending().await,
     }
@@ -431,10 +395,6 @@ fn client_settings<P: Provider>(settings: &Settings) -> client::Settings {
 
 fn user_agent<P: Provider>() -> String {
     client::user_agent(P::COMMAND, P::VERSION)
-}
-
-fn workers(flag: Option<std::num::NonZeroU32>) -> Option<usize> {
-    flag.and_then(|count| usize::try_from(count.get()).ok())
 }
 
 /// SIGTERM and SIGINT.

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures::StreamExt;
 use kube::{
     Api, Client,
@@ -22,7 +23,7 @@ use prometheus::Histogram;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::waits_for_initialization;
+use super::{Managed, waits_for_initialization};
 use crate::{
     cloud::Instances,
     cluster::{
@@ -32,6 +33,7 @@ use crate::{
         store::{Change, Store},
         workqueue::{Backoff, Gather, Taken, WorkQueue},
     },
+    error::Result,
     metrics::Metrics,
     node::labels,
 };
@@ -187,6 +189,14 @@ impl NodeController {
     async fn each<T, F: Future<Output = ()>>(&self, limit: Option<usize>, items: Vec<T>, work: impl FnMut(T) -> F) {
         let limit = limit.unwrap_or(AUTOMATIC_WRITES).max(1);
         futures::stream::iter(items).for_each_concurrent(limit, work).await;
+    }
+}
+
+#[async_trait]
+impl Managed for NodeController {
+    async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
+        Self::run(*self, token).await;
+        Ok(())
     }
 }
 

@@ -18,11 +18,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use async_trait::async_trait;
 use kube::{Api, Client};
 use prometheus::{Histogram, IntCounter};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::Managed;
 use crate::{
     cloud::{KeyedLocks, LoadBalancers},
     cluster::{
@@ -31,6 +33,7 @@ use crate::{
         store::{Change, Store},
         workqueue::{Backoff, WorkQueue},
     },
+    error::Result,
     metrics::{Metrics, exponential_buckets},
     service::{nodes, predicates},
 };
@@ -227,5 +230,13 @@ impl ServiceController {
         backends.sort_unstable();
         backends.dedup();
         backends
+    }
+}
+
+#[async_trait]
+impl Managed for ServiceController {
+    async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
+        Self::run(*self, token).await;
+        Ok(())
     }
 }

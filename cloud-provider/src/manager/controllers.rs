@@ -1,0 +1,82 @@
+//! The core's controllers: how each is built from the flags and from what the cloud can do.
+
+use super::{
+    names::{self, Controller},
+    parts::Parts,
+};
+use crate::{
+    controllers::{Managed, node, node_lifecycle, service},
+    error::Result,
+};
+
+/// How one of the core's controllers is built, see [`Start`](super::parts::Start).
+type Build = fn(Parts) -> Result<Option<Box<dyn Managed>>>;
+
+/// All controllers of the core, in the order in which they start.
+pub(super) const CORE: &[(Controller, Build)] = &[
+    (names::CLOUD_NODE, cloud_node),
+    (names::CLOUD_NODE_LIFECYCLE, cloud_node_lifecycle),
+    (names::SERVICE_LB, service_lb),
+];
+
+fn cloud_node(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
+    let Some(instances) = parts.cloud.instances() else { return Ok(no_instances(names::CLOUD_NODE)) };
+    let flags = &parts.settings.node;
+    let settings = node::Settings {
+        concurrent_node_syncs: workers(flags.syncs),
+        concurrent_node_status_updates: workers(flags.status_updates),
+        status_update_frequency: flags.status_update_frequency,
+    };
+    let controller =
+        node::NodeController::new(instances, parts.nodes, parts.client, parts.recorder, settings, &parts.metrics);
+    Ok(Some(Box::new(controller)))
+}
+
+fn cloud_node_lifecycle(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
+    let Some(instances) = parts.cloud.instances() else { return Ok(no_instances(names::CLOUD_NODE_LIFECYCLE)) };
+    let flags = &parts.settings.node_lifecycle;
+    let settings = node_lifecycle::Settings {
+        monitor_period: flags.monitor_period,
+        concurrent_syncs: workers(flags.syncs),
+        ..node_lifecycle::Settings::default()
+    };
+    let controller = node_lifecycle::NodeLifecycleController::new(
+        instances,
+        parts.nodes,
+        parts.client,
+        parts.recorder,
+        settings,
+        &parts.metrics,
+    );
+    Ok(Some(Box::new(controller)))
+}
+
+fn service_lb(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
+    let Some(load_balancers) = parts.cloud.load_balancers() else {
+        tracing::warn!("the cloud provider does not support external load balancers");
+        return Ok(None);
+    };
+    let settings = service::Settings {
+        cluster_name: parts.settings.cloud.cluster_name.as_str().into(),
+        concurrent_service_syncs: workers(parts.settings.service.syncs),
+    };
+    let controller = service::ServiceController::new(
+        load_balancers,
+        parts.services,
+        parts.nodes,
+        parts.client,
+        parts.recorder,
+        settings,
+        &parts.metrics,
+    );
+    Ok(Some(Box::new(controller)))
+}
+
+fn no_instances(controller: Controller) -> Option<Box<dyn Managed>> {
+    tracing::warn!(controller = controller.name, "not started: the cloud provider does not support instances");
+    None
+}
+
+fn workers(flag: Option<std::num::NonZeroU32>) -> Option<usize> {
+    flag.and_then(|count| usize::try_from(count.get()).ok())
+}
