@@ -3,3 +3,4 @@
 pub mod duration;
 pub mod feature_gates;
 pub mod gcfg;
+pub mod leader_migration;

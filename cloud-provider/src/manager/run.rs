@@ -1,5 +1,7 @@
 //! The life of the process: parse, elect, run, end.
 
+mod lead;
+
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use kube::{Api, Client};
@@ -10,13 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Built, Context, Parts, Provider,
-    controllers::CORE,
-    healthz::Checks,
-    leader::{self, Change, Elector, Leadership},
-    names,
-    options::Settings,
-    secure_port,
+    Built, Context, Parts, Provider, controllers::CORE, healthz::Checks, names, options::Settings, secure_port,
 };
 use crate::{
     Error,
@@ -27,6 +23,7 @@ use crate::{
         objects::{Node, Service},
         store::Store,
     },
+    config::leader_migration::Owner,
     controllers::Managed,
     error::Result,
     manager::logging,
@@ -230,76 +227,10 @@ impl<P: Provider> Process<P> {
         })
     }
 
-    /// Takes part in the election, runs the controllers while leading, and gives the lease back at the end.
-    async fn lead(&mut self, signals: &mut Signals) -> Result<End> {
-        let Some(settings) = self.settings.leader_election.clone() else {
-            self.start_controllers(self.clients.clone()).await?;
-            return self.until_end(signals, None).await;
-        };
-        let events = Sink::new(open(&self.clients, "leader-election-events").await?);
-        let recorder = events.recorder(MANAGER);
-        self.tasks.spawn(named("events of the election", events.run(self.token.clone())));
-        let candidacy = leader::Settings {
-            lease_duration: settings.lease_duration,
-            renew_deadline: settings.renew_deadline,
-            retry_period: settings.retry_period,
-            ..leader::Settings::new(settings.namespace, settings.name)
-        };
-        let elector = Elector::new(candidacy, self.clients.clone(), Some(recorder), &self.metrics)
-            .map_err(|error| Error::invalid("--leader-elect", error.to_string()))?;
-        // Not a child of the controllers' token: the lease is kept until they have ended.
-        let election_token = CancellationToken::new();
-        let mut election = elector
-            .run(election_token.clone())
-            .map_err(|error| Error::transient("start the leader election").with_source(error))?;
-        let health = election.health();
-        self.checks.add("leaderElection", move || health.check());
-        let leadership = tokio::select! {
-            change = election.next() => match change {
-                Some(Change::Acquired(leadership)) => leadership,
-                _ => return Ok(End::Lost),
-            },
-            () = signals.next() => return Ok(End::Asked),
-            failed = ended(&mut self.tasks) => return Err(failed),
-        };
-        self.start_leading(&leadership).await?;
-        let end = tokio::select! {
-            change = election.next() => {
-                tracing::error!(?change, "leaderelection lost");
-                return Ok(End::Lost);
-            }
-            end = self.until_end(signals, Some(&leadership)) => end,
-        };
-        self.stop().await;
-        election_token.cancel();
-        // Bounded by the election itself, which tries once to release the lease.
-        let _ = tokio::time::timeout(SHUTDOWN, election.next()).await;
-        end
-    }
-
-    async fn start_leading(&mut self, leadership: &Leadership) -> Result<()> {
-        self.gate.open_while(leadership.gate());
-        self.start_controllers(self.clients.gated(leadership.gate())).await
-    }
-
-    async fn until_end(&mut self, signals: &mut Signals, leadership: Option<&Leadership>) -> Result<End> {
-        let lost = async {
-            match leadership {
-                Some(leadership) => leadership.ended().cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = signals.next() => Ok(End::Asked),
-            () = lost => Ok(End::Lost),
-            failed = ended(&mut self.tasks) => Err(failed),
-        }
-    }
-
-    /// Starts every controller that is enabled and that has something to do.
-    async fn start_controllers(&mut self, clients: Clients) -> Result<()> {
+    /// Starts every controller of `owner` that is enabled and that has something to do.
+    async fn start_controllers(&mut self, clients: Clients, owner: Owner) -> Result<()> {
         let events = Sink::new(open(&clients, MANAGER).await?);
-        let started = self.build_controllers(&clients, &events).await?;
+        let started = self.build_controllers(&clients, &events, owner).await?;
         self.tasks.spawn(named("events", events.run(self.token.clone())));
         let pause = self.settings.controller_start_interval;
         for (names, controller) in started {
@@ -319,9 +250,13 @@ impl<P: Provider> Process<P> {
         &self,
         clients: &Clients,
         events: &Sink,
+        owner: Owner,
     ) -> Result<Vec<(names::Controller, Box<dyn Managed>)>> {
+        let is_due = |names: &names::Controller| {
+            self.settings.controllers.is_enabled(names) && self.settings.owner(names) == owner
+        };
         let mut built = Vec::new();
-        for (names, build) in CORE.iter().filter(|(names, _)| self.settings.controllers.is_enabled(names)) {
+        for (names, build) in CORE.iter().filter(|(names, _)| is_due(names)) {
             let controller = build(self.parts(names, clients, events).await?)?;
             built.extend(controller.map(|controller| (*names, controller)));
         }
@@ -330,7 +265,7 @@ impl<P: Provider> Process<P> {
             let Some(names) = program.registry().find(name) else {
                 return Err(Error::invalid("--controllers", format!("{name} is built but not registered")));
             };
-            if self.settings.controllers.is_enabled(names) {
+            if is_due(names) {
                 let controller = start(self.parts(names, clients, events).await?)?;
                 built.extend(controller.map(|controller| (*names, controller)));
             }

@@ -57,8 +57,6 @@ const DEPRECATED: &[(&str, &str)] = &[
 
 /// Flags whose feature this version does not have, and what that means. An entry goes when its feature comes.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("enable-leader-migration", "leader migration is not supported yet: all controllers run under the main lease"),
-    ("leader-migration-config", "leader migration is not supported yet"),
     ("use-service-account-credentials", "all controllers use the identity of the process"),
     ("kube-api-content-type", "requests to the API server are always JSON"),
     ("contention-profiling", "blocking is not profiled"),

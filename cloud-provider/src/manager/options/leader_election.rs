@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::{Errors, path};
-use crate::config::duration::GoDuration;
+use crate::config::{self, duration::GoDuration};
 
 /// How much longer than its period an attempt to acquire the lease may wait, as client-go does.
 const JITTER_FACTOR: f64 = 1.2;
@@ -66,14 +66,21 @@ pub struct LeaderElectionSettings {
     /// The namespace of the lease.
     pub namespace: String,
     /// Set when some controllers run under a second lease.
-    pub migration: Option<LeaderMigrationSettings>,
+    pub migration: Option<config::leader_migration::LeaderMigration>,
 }
 
-/// Validated settings of leader migration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaderMigrationSettings {
-    /// The file that says which controllers migrate; none for the built-in default.
-    pub config_file: Option<std::path::PathBuf>,
+impl LeaderMigration {
+    /// The configuration in the file, or the built-in one.
+    fn read(&self, errors: &mut Errors) -> config::leader_migration::LeaderMigration {
+        let Some(file) = path(&self.leader_migration_config) else { return Default::default() };
+        let read = std::fs::read_to_string(&file).map_err(|error| error.to_string());
+        let parsed =
+            read.and_then(|text| text.parse().map_err(|error: config::leader_migration::Invalid| error.to_string()));
+        parsed.unwrap_or_else(|error| {
+            errors.add(format!("--leader-migration-config {}: {error}", file.display()));
+            Default::default()
+        })
+    }
 }
 
 impl LeaderElection {
@@ -112,9 +119,7 @@ impl LeaderElection {
             retry_period: retry.to_std(),
             name: self.leader_elect_resource_name.clone(),
             namespace: self.leader_elect_resource_namespace.clone(),
-            migration: migration
-                .enable_leader_migration
-                .then(|| LeaderMigrationSettings { config_file: path(&migration.leader_migration_config) }),
+            migration: migration.enable_leader_migration.then(|| migration.read(errors)),
         })
     }
 }

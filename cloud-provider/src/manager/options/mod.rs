@@ -27,12 +27,19 @@ pub use self::{
     debugging::Debugging,
     generic::{CloudSettings, Generic},
     global::{Global, Misc, VersionFlag},
-    leader_election::{LeaderElection, LeaderElectionSettings, LeaderMigration, LeaderMigrationSettings},
+    leader_election::{LeaderElection, LeaderElectionSettings, LeaderMigration},
     serving::{SecureServing, ServingCertificate, ServingSettings, TlsVersion},
     webhook::{Webhook, WebhookServing, WebhookSettings},
 };
-use super::{cli::Program, logging::LoggingSettings, names::Selection};
-use crate::{cluster::client::Limit, config::feature_gates::FeatureGates};
+use super::{
+    cli::Program,
+    logging::LoggingSettings,
+    names::{Controller, Selection},
+};
+use crate::{
+    cluster::client::Limit,
+    config::{feature_gates::FeatureGates, leader_migration::Owner},
+};
 
 /// All flags of the core, as given.
 #[derive(Args, Clone, Debug)]
@@ -162,6 +169,19 @@ impl fmt::Display for Errors {
 }
 
 impl std::error::Error for Errors {}
+
+impl Settings {
+    /// Under which lease a controller runs.
+    pub fn owner(&self, controller: &Controller) -> Owner {
+        match self.leader_election.as_ref().and_then(|election| election.migration.as_ref()) {
+            Some(migration) => {
+                let names: Vec<_> = controller.aliases.iter().copied().chain([controller.name]).collect();
+                migration.owner(&names)
+            }
+            None => Owner::Main,
+        }
+    }
+}
 
 impl Options {
     /// Checks all flags and derives the settings. All errors are collected, in upstream's order: logging and gates
