@@ -55,7 +55,7 @@ impl Environment {
         };
         let client_settings =
             client::Settings { endpoints: settings.endpoints(&region), role: settings.role.clone(), region };
-        let client = Client::new(&client_settings, gate, metrics).await;
+        let client = Client::new(&client_settings, gate, metrics).await?;
         Self::with_client(settings, client, &imds, cluster_name).await
     }
 

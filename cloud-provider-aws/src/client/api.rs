@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_runtime_api::client::{http::SharedHttpClient, orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use cloud_provider::{
     Kind,
@@ -12,7 +12,7 @@ use cloud_provider::{
 };
 use tokio::time::Instant;
 
-use super::{Error, Result, Service, Settings, credential, delay::CrossRequestDelay, endpoints};
+use super::{Error, Result, Service, Settings, credential, delay::CrossRequestDelay, endpoints, trust};
 use crate::metrics::ApiMetrics;
 
 /// The AWS API of one region and account. Cheap to clone; clones share connections, credentials and pacing.
@@ -30,9 +30,15 @@ struct Inner {
 }
 
 impl Client {
-    /// Makes the clients, with the credentials of the SDKs' default chain. Those are only fetched by the first call.
-    pub async fn new(settings: &Settings, gate: Gate, metrics: &Metrics) -> Self {
-        Self::with_credentials(settings, None, gate, metrics).await
+    /// Makes the clients, with the credentials of the SDKs' default chain, and the proxies (`HTTPS_PROXY`, `NO_PROXY`) and
+    /// certificate authorities (`AWS_CA_BUNDLE`) of the environment. Credentials are only fetched by the first call.
+    ///
+    /// # Errors
+    ///
+    /// When the file of `AWS_CA_BUNDLE` is of no use.
+    pub async fn new(settings: &Settings, gate: Gate, metrics: &Metrics) -> cloud_provider::error::Result<Self> {
+        let https = trust::https_client()?;
+        Ok(Self::build(settings, None, https, gate, metrics).await)
     }
 
     /// Makes the clients, with credentials from elsewhere than the default chain where some are given; a role of the
@@ -43,8 +49,18 @@ impl Client {
         gate: Gate,
         metrics: &Metrics,
     ) -> Self {
+        Self::build(settings, credentials, None, gate, metrics).await
+    }
+
+    async fn build(
+        settings: &Settings,
+        credentials: Option<SharedCredentialsProvider>,
+        https: Option<SharedHttpClient>,
+        gate: Gate,
+        metrics: &Metrics,
+    ) -> Self {
         let metrics = ApiMetrics::new(metrics);
-        let config = credential::sdk_config(settings, credentials, metrics.clone()).await;
+        let config = credential::sdk_config(settings, credentials, https, metrics.clone()).await;
         let region = &settings.region;
         let mut ec2 = aws_sdk_ec2::config::Builder::from(&config);
         let mut elb = aws_sdk_elasticloadbalancing::config::Builder::from(&config);

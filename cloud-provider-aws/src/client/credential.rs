@@ -7,12 +7,13 @@ use std::{
 
 use aws_config::{
     AppName, BehaviorVersion, Region, SdkConfig, default_provider::credentials::DefaultCredentialsChain,
-    retry::RetryConfig, timeout::TimeoutConfig,
+    provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::{
     Credentials,
     provider::{self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
 };
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use cloud_provider::Kind;
 use tokio::time::Instant;
 
@@ -38,18 +39,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) async fn sdk_config(
     settings: &Settings,
     credentials: Option<SharedCredentialsProvider>,
+    https: Option<SharedHttpClient>,
     metrics: ApiMetrics,
 ) -> SdkConfig {
-    let mut config = base_config(Region::new(settings.region.clone())).await;
+    let region = Region::new(settings.region.clone());
+    let mut config = base_config(region.clone(), https.clone()).await;
     let chain = match &settings.endpoints.imds {
         _ if credentials.is_some() => credentials,
-        Some(endpoint) => Some(SharedCredentialsProvider::new(
-            DefaultCredentialsChain::builder()
-                .region(Region::new(settings.region.clone()))
-                .imds_client(imds_client(Some(endpoint)))
-                .build()
-                .await,
-        )),
+        Some(endpoint) => {
+            let mut provider = ProviderConfig::default().with_region(Some(region.clone()));
+            if let Some(https) = https {
+                provider = provider.with_http_client(https);
+            }
+            let chain = DefaultCredentialsChain::builder().configure(provider).region(region);
+            let chain = chain.imds_client(imds_client(Some(endpoint))).build().await;
+            Some(SharedCredentialsProvider::new(chain))
+        }
         None => config.credentials_provider(),
     };
     if let Some(chain) = chain {
@@ -67,7 +72,7 @@ pub(super) async fn sdk_config(
     config
 }
 
-async fn base_config(region: Region) -> SdkConfig {
+async fn base_config(region: Region, https: Option<SharedHttpClient>) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
@@ -75,6 +80,9 @@ async fn base_config(region: Region) -> SdkConfig {
         .timeout_config(timeouts);
     if let Ok(name) = AppName::new(concat!("kubernetes-cloud-provider-rs-", env!("CARGO_PKG_VERSION"))) {
         loader = loader.app_name(name);
+    }
+    if let Some(https) = https {
+        loader = loader.http_client(https);
     }
     loader.load().await
 }

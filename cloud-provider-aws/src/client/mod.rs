@@ -18,6 +18,8 @@ mod endpoints;
 mod error;
 pub mod network;
 mod paging;
+#[cfg(feature = "sdk")]
+mod trust;
 
 #[cfg(feature = "sdk")]
 pub use api::Client;

@@ -6,3 +6,4 @@ mod instances;
 mod network;
 mod start;
 mod support;
+mod trust;

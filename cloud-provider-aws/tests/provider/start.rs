@@ -63,7 +63,7 @@ async fn credentials_of_the_instance_profile_come_from_the_metadata_service() {
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() || std::env::var_os("AWS_PROFILE").is_some() {
         return;
     }
-    let client = Client::new(&settings, Gate::open(), &Metrics::new()).await;
+    let client = Client::new(&settings, Gate::open(), &Metrics::new()).await.unwrap();
     assert_eq!(client.availability_zones().await.unwrap().len(), 3);
 }
 
