@@ -11,6 +11,7 @@ use crate::{
     cluster_id::ClusterId,
 };
 
+pub mod keys;
 mod overrides;
 
 pub use overrides::ServiceOverride;
@@ -30,6 +31,7 @@ struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, rename_all = "PascalCase")]
 struct Global {
     zone: String,
@@ -59,6 +61,7 @@ struct Global {
     nlb_security_group_mode: String,
     #[serde(rename = "KeepNodesWithoutProviderID")]
     keep_nodes_without_provider_id: bool,
+    reconcile_load_balancer_tags: bool,
 }
 
 /// What the cloud config says, validated.
@@ -91,6 +94,9 @@ pub struct Settings {
     /// `KeepNodesWithoutProviderID`, a key of ours: a node that has no provider ID, and whose name no instance has, is
     /// never told to be gone. The default is upstream's since v1.37: such a node is removed once it is not ready.
     pub keep_nodes_without_provider_id: bool,
+    /// `ReconcileLoadBalancerTags`, a key of ours: the tags of load balancers are read and compared in every round. That
+    /// takes a permission which upstream's documented policy does not grant, `elasticloadbalancing:DescribeTags`.
+    pub reconcile_load_balancer_tags: bool,
     overrides: Vec<ServiceOverride>,
 }
 
@@ -259,6 +265,7 @@ fn validate(file: File, notes: &mut Notes) -> Option<Settings> {
         topology_types: topology_types?,
         nlb_security_groups,
         keep_nodes_without_provider_id: global.keep_nodes_without_provider_id,
+        reconcile_load_balancer_tags: global.reconcile_load_balancer_tags,
         overrides,
     })
 }

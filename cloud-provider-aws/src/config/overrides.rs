@@ -9,6 +9,7 @@ use crate::client::{Endpoint, Endpoints};
 
 /// One section as it is written.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Section {
     service: String,

@@ -57,10 +57,12 @@ fn every_key_is_read() {
          RoleARN=arn:aws:iam::123456789012:role/ccm\nSourceARN=arn:aws:eks:x\nKubernetesClusterID=c\n\
          DisableSecurityGroupIngress=yes\nElbSecurityGroup=sg-1\nClusterServiceLoadBalancerHealthProbeMode=Shared\n\
          ClusterServiceSharedLoadBalancerHealthProbePort=8080\nClusterServiceSharedLoadBalancerHealthProbePath=/x\n\
-         SupportedTopologyInstanceTypePattern=^m5\nNLBSecurityGroupMode=Managed\nKeepNodesWithoutProviderID\n",
+         SupportedTopologyInstanceTypePattern=^m5\nNLBSecurityGroupMode=Managed\nKeepNodesWithoutProviderID\n\
+         ReconcileLoadBalancerTags\n",
     );
     assert!(settings.is_off_cluster() && settings.disable_security_group_ingress);
-    assert!(settings.keep_nodes_without_provider_id && settings.topology_types.is_match("m5.large"));
+    assert!(settings.keep_nodes_without_provider_id && settings.reconcile_load_balancer_tags);
+    assert!(settings.topology_types.is_match("m5.large"));
     let role = settings.role.unwrap();
     assert_eq!((role.account.as_str(), role.source_arn.as_deref()), ("123456789012", Some("arn:aws:eks:x")));
     assert_eq!(settings.cluster_id.unwrap().as_str(), "c");

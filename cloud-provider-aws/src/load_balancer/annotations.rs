@@ -80,7 +80,7 @@ annotations! {
     EXTRA_SECURITY_GROUPS = "aws-load-balancer-extra-security-groups", Classic, Followed, "comma-separated security group IDs", "none",
         "More security groups, after the others. A network load balancer refuses the annotation.";
     ADDITIONAL_TAGS = "aws-load-balancer-additional-resource-tags", Both, Followed, "`key=value,key=value`", "none",
-        "Tags for what is made for the service. On a network load balancer they count at creation only; tags are never taken away.";
+        "Tags for what is made for the service. A classic load balancer follows changes, a network load balancer takes them when it is made; tags are never taken away.";
     TARGET_NODE_LABELS = "aws-load-balancer-target-node-labels", Both, Followed, "`key=value,key`; a key without value must only exist", "all nodes",
         "Only nodes with all of these labels become targets.";
     SSL_CERT = "aws-load-balancer-ssl-cert", Both, Followed, "the ARN of one certificate in ACM or IAM", "no TLS",

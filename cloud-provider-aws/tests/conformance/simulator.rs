@@ -140,6 +140,16 @@ impl Subject for OnSimulator {
         let counts = self.simulator.handle().counts();
         Ok(counts.into_iter().map(|(action, count)| (action, count.calls)).collect())
     }
+
+    /// Upstream's documented policy is enforced and suffices.
+    fn conclude(&self) -> anyhow::Result<()> {
+        let counts = self.simulator.handle().counts();
+        let is_denial = |code: &&String| ["AccessDenied", "UnauthorizedOperation"].contains(&code.as_str());
+        let denied: Vec<_> =
+            counts.iter().filter(|(_, count)| count.failures.keys().any(|code| is_denial(&code))).collect();
+        anyhow::ensure!(denied.is_empty(), "calls that upstream's documented policy does not permit: {denied:?}");
+        Ok(())
+    }
 }
 
 /// The account as the simulator itself holds it: looking must not be disturbed, counted or refused.

@@ -9,6 +9,7 @@
 //! - [`objects`]: nodes as kubelets register them, services that want a load balancer, heartbeats.
 //! - [`process`]: running a program under test, its logs, signals and memory.
 //! - [`progress`]: telling the user what takes its time.
+//! - [`reference`]: pages that are generated from definitions in code.
 
 pub mod cloud;
 pub mod conformance;
@@ -20,5 +21,6 @@ pub mod objects;
 pub mod process;
 pub mod progress;
 pub mod rbac;
+pub mod reference;
 
 pub use control_plane::ControlPlane;

@@ -42,7 +42,8 @@ impl Client {
         .await
     }
 
-    /// The tags of a load balancer. Upstream's documented policy does not permit to read them.
+    /// The tags of a load balancer. Upstream's documented policy does not permit to read them, so this is only for
+    /// configurations that ask for it.
     pub async fn classic_tags(&self, name: &str) -> Result<Tags> {
         let request = self.elb().describe_tags().load_balancer_names(name).send();
         let answer = self.call(Service::Elb, "DescribeTags", Access::Read, request).await?;

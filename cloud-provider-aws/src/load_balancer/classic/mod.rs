@@ -44,10 +44,10 @@ const REMOVAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Classic load balancers, one in each scope.
 pub(crate) struct Classic {
     shared: Arc<Shared>,
-    /// The additional tags that this process knows to be on load balancers, by name. Reading tags takes a permission that
-    /// upstream's documented policy does not grant; without it they are written once for each change and process.
+    /// The additional tags that load balancers have, by name, as far as this process wrote or presumed them.
     tags: Mutex<HashMap<String, Tags>>,
-    may_read_tags: AtomicBool,
+    /// Whether tags are read: where the configuration asks for it, and until AWS refuses it.
+    reads_tags: AtomicBool,
 }
 
 /// What names mean.
@@ -68,7 +68,8 @@ pub(crate) struct Made {
 
 impl Classic {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, tags: Mutex::default(), may_read_tags: AtomicBool::new(true) }
+        let reads_tags = AtomicBool::new(shared.settings().reconcile_load_balancer_tags);
+        Self { shared, tags: Mutex::default(), reads_tags }
     }
 
     async fn backends(&self, service: &Service, scope: &Scope, groups: &[SecurityGroup]) -> Result<Backends> {
@@ -81,22 +82,38 @@ impl Classic {
         Ok(Backends { instances, node_groups })
     }
 
-    /// The tags of a load balancer, where they matter and as far as they can be known.
-    async fn known_tags(&self, name: &str, additional: &Tags) -> Result<Option<Tags>> {
-        if additional.is_empty() {
-            return Ok(None);
-        }
-        if self.may_read_tags.load(Ordering::Relaxed) {
+    /// The tags of a load balancer, where they are read or remembered.
+    async fn known_tags(&self, name: &str) -> Result<Option<Tags>> {
+        if self.reads_tags.load(Ordering::Relaxed) {
             match self.shared.client().classic_tags(name).await {
                 Ok(tags) => return Ok(Some(tags)),
                 Err(error) if matches!(error.kind(), Kind::Denied { .. }) => {
-                    tracing::info!(%error, "tags of classic load balancers cannot be read, they are written once instead");
-                    self.may_read_tags.store(false, Ordering::Relaxed);
+                    tracing::warn!(
+                        %error,
+                        "ReconcileLoadBalancerTags needs the permission elasticloadbalancing:DescribeTags; it is off now"
+                    );
+                    self.reads_tags.store(false, Ordering::Relaxed);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
+    }
+
+    /// Takes the wanted additional tags of a load balancer that is new to this process to be there, where all else is as
+    /// it shall be. Upstream writes them in every round, so they are on each load balancer that a controller left in
+    /// order; and our own rounds write them before anything else. What differs was changed while no controller ran: then
+    /// they are written.
+    fn presume_tags(&self, desired: &Desired, observed: &mut Observed) {
+        let Goal::Balancer(wanted, _) = &desired.goal else { return };
+        if observed.tags.is_some() {
+            return;
+        }
+        let presumed = Observed { tags: Some(wanted.additional_tags.clone()), ..observed.clone() };
+        if wanted.additional_tags.is_empty() || plan::plan(desired, &presumed).is_empty() {
+            self.note_tags(&desired.name, &wanted.additional_tags);
+            *observed = presumed;
+        }
     }
 
     fn note_tags(&self, name: &str, tags: &Tags) {
@@ -215,12 +232,13 @@ impl Model for Classic {
         };
         if let Goal::Balancer(wanted, _) = &desired.goal {
             observed.attributes = Some(client.classic_attributes(&desired.name).await?);
-            observed.tags = self.known_tags(&desired.name, &wanted.additional_tags).await?;
+            observed.tags = self.known_tags(&desired.name).await?;
             observed.zones = self.zones_of_unwanted(&balancer, wanted).await?;
         }
         if Self::leaves_a_given_group(&desired, &observed) {
             observed.groups_of_others = client.classic_groups_of_others(&desired.name).await?;
         }
+        self.presume_tags(&desired, &mut observed);
         Ok(observed)
     }
 

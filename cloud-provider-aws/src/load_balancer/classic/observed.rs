@@ -21,7 +21,7 @@ pub(crate) struct Observed {
     pub(super) balancer: Option<LoadBalancer>,
     /// Its attributes, where they were read.
     pub(super) attributes: Option<Attributes>,
-    /// Its tags, as far as they are known: all of them where reading them is permitted, else those that we wrote.
+    /// Its tags, where they are known: all of them where they are read, else the additional ones.
     pub(super) tags: Option<Tags>,
     /// The zones of its subnets, as far as these are not wanted.
     pub(super) zones: BTreeMap<String, String>,

@@ -33,7 +33,8 @@ pub(super) fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
 
 fn whole(desired: &Desired, observed: &Observed, wanted: &Balancer, backends: &Backends) -> Vec<Step> {
     let groups = wanted_groups(desired, observed, wanted);
-    let mut steps = Vec::from_iter(own_group(desired, observed, wanted));
+    let mut steps = Vec::from_iter(additional_tags(observed, wanted));
+    steps.extend(own_group(desired, observed, wanted));
     match &observed.balancer {
         None => steps.extend(creation(desired, wanted, &groups)),
         Some(balancer) => steps.extend(changes(observed, wanted, balancer, &groups)),
@@ -82,6 +83,17 @@ fn own_group(desired: &Desired, observed: &Observed, wanted: &Balancer) -> Optio
     (!settled).then(|| Step::EnsureGroup(own.clone()))
 }
 
+/// The additional tags that a load balancer lacks, as far as its tags are known; all of them where they are not. They come
+/// before all other steps: a round that ended half way always leaves something else to do, or has written them.
+fn additional_tags(observed: &Observed, wanted: &Balancer) -> Option<Step> {
+    observed.balancer.as_ref()?;
+    let tags = observed.tags.as_ref();
+    let lacks = |(key, value): &(&String, &String)| tags.and_then(|tags| tags.get(*key)) != Some(value);
+    let missing = wanted.additional_tags.iter().filter(lacks);
+    let missing: Tags = missing.map(|(key, value)| (key.clone(), value.clone())).collect();
+    (!missing.is_empty()).then_some(Step::AddTags(missing))
+}
+
 fn creation(desired: &Desired, wanted: &Balancer, groups: &[Group]) -> Vec<Step> {
     let new = NewLoadBalancer {
         name: desired.name.clone(),
@@ -116,13 +128,6 @@ fn changes(observed: &Observed, wanted: &Balancer, balancer: &LoadBalancer, grou
         steps.push(Step::CreateListeners(difference.create));
     }
     steps.extend(proxy_protocol(wanted, balancer));
-    let tags = observed.tags.as_ref();
-    let missing =
-        wanted.additional_tags.iter().filter(|(key, value)| tags.and_then(|tags| tags.get(*key)) != Some(value));
-    let missing: Tags = missing.map(|(key, value)| (key.clone(), value.clone())).collect();
-    if !missing.is_empty() {
-        steps.push(Step::AddTags(missing));
-    }
     steps
 }
 

@@ -47,9 +47,13 @@ impl Account {
 
     /// Another process: it remembers nothing.
     async fn restart(&mut self) {
+        self.restart_with("").await;
+    }
+
+    async fn restart_with(&mut self, global: &str) {
         let seed = Seed::cluster(CLUSTER, 0);
         let (vpc, subnet) = (&seed.vpcs[0].id, &seed.subnets[0].id);
-        let text = format!("[Global]\nVPC={vpc}\nSubnetID={subnet}\nKubernetesClusterID={CLUSTER}\n");
+        let text = format!("[Global]\nVPC={vpc}\nSubnetID={subnet}\nKubernetesClusterID={CLUSTER}\n{global}\n");
         self.reconciler = Self::reconciler(&self.simulator, config::parse(Some(&text)).unwrap().0).await;
     }
 
@@ -288,23 +292,81 @@ async fn changes_of_the_service_reach_the_load_balancer() {
     assert_eq!(account.writes(), [""; 0]);
 }
 
+/// The calls about tags since the last look, and whether any call was denied.
+fn calls_about_tags(account: &Account) -> (usize, usize) {
+    let counts = account.handle().counts();
+    assert!(counts.values().all(|count| !count.failures.contains_key("AccessDenied")), "{counts:?}");
+    account.handle().reset_calls();
+    let calls = |action: &str| counts.get(action).map_or(0, |count| usize::try_from(count.calls).unwrap());
+    (calls("ELB.DescribeTags"), calls("ELB.AddTags"))
+}
+
 #[tokio::test]
-async fn tags_are_written_once_for_each_change_where_they_cannot_be_read() {
+async fn changed_tags_are_written_once_and_never_read() {
+    let account = Account::start(1).await;
+    account.ensure(&service(|_| {})).await;
+    for (tags, adds) in [("team=a", 1), ("team=a", 0), ("team=b,stage=test", 1), ("team=b", 0), ("team=a", 1)] {
+        account.ensure(&annotated(&[("additional-resource-tags", tags)])).await;
+        assert_eq!(calls_about_tags(&account), (0, adds), "{tags}");
+    }
+    assert_eq!(account.balancer()["tags"]["team"], "a");
+    assert_eq!(account.balancer()["tags"]["stage"], "test");
+}
+
+#[tokio::test]
+async fn after_a_start_tags_are_written_only_together_with_something_else() {
     let mut account = Account::start(1).await;
     let tagged = annotated(&[("additional-resource-tags", "team=a")]);
     account.ensure(&tagged).await;
-    let adds = |account: &Account| account.writes().iter().filter(|write| write.starts_with("AddTags")).count();
-    account.ensure(&tagged).await;
-    assert_eq!(adds(&account), 0);
     account.restart().await;
+    account.handle().reset_calls();
     account.ensure(&tagged).await;
-    account.ensure(&tagged).await;
-    assert_eq!(adds(&account), 1);
-    let permitted = Policy::documented().and(&["elasticloadbalancing:DescribeTags"]);
-    account.handle().set_policy(permitted);
+    assert_eq!(account.writes(), [""; 0]);
+    // What is presumed is known: a change is seen.
+    account.ensure(&annotated(&[("additional-resource-tags", "team=b")])).await;
+    assert_eq!(calls_about_tags(&account), (0, 1));
+
     account.restart().await;
+    account.ensure(&annotated(&[("additional-resource-tags", "team=c"), ("connection-idle-timeout", "90")])).await;
+    assert_eq!(calls_about_tags(&account), (0, 1));
+    assert_eq!(account.balancer()["tags"]["team"], "c");
+}
+
+#[tokio::test]
+async fn a_round_that_ends_after_its_first_write_has_written_the_tags() {
+    let mut account = Account::start(1).await;
+    account.ensure(&service(|_| {})).await;
+    let changed = service(|s| {
+        s["spec"]["loadBalancerSourceRanges"] = json!(["10.0.0.0/8"]);
+        annotate(s, &[("additional-resource-tags", "team=a"), ("connection-idle-timeout", "90")]);
+    });
+    account.handle().fault(Fault::error("*.Authorize*", "InternalError"));
+    assert!(only(account.round(&changed, true, Mode::Full).await, &changed).error.is_some());
+    assert_eq!(account.balancer()["tags"]["team"], "a");
+    account.handle().clear_faults();
+    account.restart().await;
+    account.ensure(&changed).await;
+    assert_eq!(account.balancer()["attributes"]["idle_timeout"], 90);
+}
+
+#[tokio::test]
+async fn tags_are_compared_in_every_round_where_the_configuration_asks_for_it() {
+    let mut account = Account::start(1).await;
+    let read = &["elasticloadbalancing:DescribeTags"];
+    account.handle().set_policy(Policy::documented().and(read));
+    account.ensure(&service(|_| {})).await;
+    let tagged = annotated(&[("additional-resource-tags", "team=a")]);
+    account.restart_with("ReconcileLoadBalancerTags=true").await;
+    account.handle().reset_calls();
     account.ensure(&tagged).await;
-    assert_eq!(adds(&account), 1);
+    assert_eq!(calls_about_tags(&account), (1, 1));
+    account.ensure(&tagged).await;
+    assert_eq!(calls_about_tags(&account), (1, 0));
+    // Without the permission it is asked for once, and then done without.
+    account.handle().set_policy(Policy::documented());
+    account.ensure(&tagged).await;
+    account.ensure(&tagged).await;
+    assert_eq!(account.handle().counts()["ELB.DescribeTags"].failures["AccessDenied"], 1);
 }
 
 #[tokio::test]

@@ -74,6 +74,7 @@ impl Bench {
                 }
             }
         });
+        let result = result.and_then(|()| self.subject.conclude());
         result.map_err(|error| {
             let error = match self.plane.fail() {
                 true => error.context(format!("logs are in {}", self.plane.dir().display())),

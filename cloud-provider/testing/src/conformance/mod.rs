@@ -75,6 +75,14 @@ pub trait Subject: Send + Sync {
 
     /// How often each call was made so far.
     async fn calls(&self) -> anyhow::Result<BTreeMap<String, u64>>;
+
+    /// What has to hold at the end of every scenario, such as that the cloud refused no call for lack of a permission.
+    ///
+    /// # Errors
+    /// Says what does not hold; the scenario fails.
+    fn conclude(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// How a controller is to be started.
