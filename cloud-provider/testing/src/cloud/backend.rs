@@ -13,6 +13,7 @@ use super::model::{Account, LoadBalancer, Power, VirtualMachine};
 /// The region, of which all zones are part.
 pub(super) const REGION: &str = "memory-1";
 
+/// The zones, unless others are asked for.
 const ZONES: [&str; 3] = ["memory-1a", "memory-1b", "memory-1c"];
 
 /// The cloud itself.
@@ -28,8 +29,12 @@ pub(super) struct Inner {
     pub(super) stale: Option<(Instant, Account)>,
     pub(super) rules: Vec<Rule>,
     pub(super) calls: Vec<Call>,
+    /// How long every call takes.
+    pub(super) latency: Duration,
     /// How long a load balancer is busy with a change.
     pub(super) settling: Duration,
+    /// Zones of machines, in turn; empty for [`ZONES`].
+    zones: Vec<String>,
     /// Machines that answers leave out without a word.
     pub(super) hidden: BTreeSet<String>,
 }
@@ -51,20 +56,33 @@ impl Backend {
         let mut inner = self.lock();
         let number = inner.account.next();
         let id = format!("vm-{number}");
+        let name = name.into();
+        let nth = number as usize;
+        let zone = match inner.zones.as_slice() {
+            [] => ZONES[nth % ZONES.len()].to_owned(),
+            zones => zones[nth % zones.len()].clone(),
+        };
         let machine = VirtualMachine {
             id: id.clone(),
-            name: name.into(),
+            name: name.clone(),
             power: Power::Running,
             address: address(10, number),
-            zone: ZONES[number as usize % ZONES.len()].to_owned(),
+            zone,
         };
+        inner.account.named.insert(name, id.clone());
         inner.account.machines.insert(id.clone(), machine);
         id
     }
 
     /// The machine of a node.
     pub fn machine_of(&self, name: &str) -> Option<VirtualMachine> {
-        self.lock().account.machines.values().find(|machine| machine.name == name).cloned()
+        let inner = self.lock();
+        inner.account.named.get(name).and_then(|id| inner.account.machines.get(id)).cloned()
+    }
+
+    /// All machines.
+    pub fn machines(&self) -> Vec<VirtualMachine> {
+        self.lock().account.machines.values().cloned().collect()
     }
 
     /// A machine by its ID.
@@ -85,7 +103,9 @@ impl Backend {
         let gone: Vec<String> =
             inner.account.machines.values().filter(|machine| machine.name == name).map(|m| m.id.clone()).collect();
         for id in gone {
-            inner.account.machines.remove(&id);
+            if let Some(machine) = inner.account.machines.remove(&id) {
+                inner.account.named.remove(&machine.name);
+            }
             for balancer in inner.account.load_balancers.values_mut() {
                 balancer.backends.remove(&id);
             }
@@ -108,6 +128,16 @@ impl Backend {
         let balancers = inner.account.load_balancers.keys().map(|name| format!("load balancer {name}"));
         let firewalls = inner.account.firewalls.keys().map(|name| format!("firewall {name}"));
         balancers.chain(firewalls).collect()
+    }
+
+    /// New machines stand in these zones in turn.
+    pub fn set_zones(&self, zones: Vec<String>) {
+        self.lock().zones = zones;
+    }
+
+    /// From now on every call takes so long.
+    pub fn set_latency(&self, time: Duration) {
+        self.lock().latency = time;
     }
 
     /// From now on a load balancer is busy for so long with each change, its creation and deletion included.
@@ -145,6 +175,11 @@ impl Backend {
     /// Every call so far, oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
+    }
+
+    /// Forgets the calls so far.
+    pub fn forget_calls(&self) {
+        self.lock().calls.clear();
     }
 
     /// How often each operation was called.

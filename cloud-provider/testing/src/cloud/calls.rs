@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use cloud_provider::cloud::{Access, Gate};
 use cloud_provider::error::{Error, Kind, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::backend::{Backend, Inner};
 use super::model::Account;
+use super::remote::Remote;
 
 /// What can be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Operation {
     /// Up to 100 machines by ID or by name.
     DescribeMachines,
@@ -107,58 +110,95 @@ pub struct Call {
     pub operation: Operation,
     /// About what: a name, or how many.
     pub about: String,
+    /// When it arrived.
+    pub begun: Instant,
     /// When it was answered.
     pub at: Instant,
     /// How it failed, where it did.
     pub failure: Option<Kind>,
 }
 
+/// One call as it travels, since the cloud may be served by another process.
+pub(super) trait Request: Serialize + DeserializeOwned + Send + Sync {
+    /// The last part of its URL.
+    const PATH: &'static str;
+    type Answer: Serialize + DeserializeOwned + Send;
+
+    fn operation(&self) -> Operation;
+
+    /// For the log of calls: a name, or how many.
+    fn about(&self) -> String;
+
+    /// The cloud's side of it. Reads may see the past; writes change the present.
+    fn carry_out(&self, account: &mut Account, terms: &Terms<'_>) -> Result<Self::Answer>;
+}
+
 /// A controller's way to the backend.
 #[derive(Clone)]
 pub(super) struct Client {
-    backend: Arc<Backend>,
+    side: Side,
     gate: Gate,
+}
+
+/// Where the cloud is.
+#[derive(Clone)]
+enum Side {
+    /// In this process.
+    Here(Arc<Backend>),
+    /// In another one.
+    There(Arc<Remote>),
 }
 
 impl Client {
     pub(super) fn new(backend: Arc<Backend>, gate: Gate) -> Self {
-        Self { backend, gate }
+        Self { side: Side::Here(backend), gate }
     }
 
-    /// Makes a call. Reads may see the past; writes change the present.
-    pub(super) async fn call<T>(
-        &self,
-        operation: Operation,
-        about: &str,
-        work: impl FnOnce(&mut Account, &Terms<'_>) -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn remote(remote: Remote, gate: Gate) -> Self {
+        Self { side: Side::There(Arc::new(remote)), gate }
+    }
+
+    /// Makes a call, wherever the cloud is.
+    pub(super) async fn send<R: Request>(&self, request: &R) -> Result<R::Answer> {
+        let operation = request.operation();
         self.gate.admit(operation.access(), &operation.to_string())?;
-        let fault = self.fault(operation);
-        if let Some(Fault::Delay(time)) = &fault {
-            tokio::time::sleep(*time).await;
-        } else {
+        match &self.side {
+            Side::Here(backend) => backend.answer(request).await,
+            Side::There(remote) => remote.send(request).await,
+        }
+    }
+}
+
+impl Backend {
+    pub(super) async fn answer<R: Request>(&self, request: &R) -> Result<R::Answer> {
+        let (operation, about) = (request.operation(), request.about());
+        let begun = Instant::now();
+        let (latency, fault) = {
+            let mut inner = self.lock();
+            let fault = inner.rules.iter_mut().find_map(|rule| rule.strikes(operation).then(|| rule.fault.clone()));
+            (inner.latency, fault)
+        };
+        let wait = latency + if let Some(Fault::Delay(time)) = &fault { *time } else { Duration::ZERO };
+        if wait.is_zero() {
             tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(wait).await;
         }
         let failed = |kind: Kind| Err(Error::new(kind, format!("{operation} {about}")));
 
-        let mut inner = self.backend.lock();
+        let mut inner = self.lock();
         let result = match fault {
             Some(Fault::Throttle { retry_after }) => failed(Kind::Throttled { retry_after }),
             Some(Fault::Error(kind)) => failed(kind),
             Some(Fault::LostAnswer) => {
-                let _ = carry_out(&mut inner, operation, work);
+                let _ = carry_out(&mut inner, request);
                 failed(Kind::Transient)
             }
-            Some(Fault::Delay(_)) | None => carry_out(&mut inner, operation, work),
+            Some(Fault::Delay(_)) | None => carry_out(&mut inner, request),
         };
         let failure = result.as_ref().err().map(|error| error.kind().clone());
-        inner.calls.push(Call { operation, about: about.to_owned(), at: Instant::now(), failure });
+        inner.calls.push(Call { operation, about, begun, at: Instant::now(), failure });
         result
-    }
-
-    fn fault(&self, operation: Operation) -> Option<Fault> {
-        let mut inner = self.backend.lock();
-        inner.rules.iter_mut().find_map(|rule| rule.strikes(operation).then(|| rule.fault.clone()))
     }
 }
 
@@ -170,14 +210,11 @@ pub(super) struct Terms<'a> {
     pub(super) hidden: &'a std::collections::BTreeSet<String>,
 }
 
-fn carry_out<T>(
-    inner: &mut Inner,
-    operation: Operation,
-    work: impl FnOnce(&mut Account, &Terms<'_>) -> Result<T>,
-) -> Result<T> {
+fn carry_out<R: Request>(inner: &mut Inner, request: &R) -> Result<R::Answer> {
+    let reads = request.operation().access() == Access::Read;
     let terms = Terms { settling: inner.settling, hidden: &inner.hidden };
     match &mut inner.stale {
-        Some((until, past)) if operation.access() == Access::Read && *until > Instant::now() => work(past, &terms),
-        _ => work(&mut inner.account, &terms),
+        Some((until, past)) if reads && *until > Instant::now() => request.carry_out(past, &terms),
+        _ => request.carry_out(&mut inner.account, &terms),
     }
 }

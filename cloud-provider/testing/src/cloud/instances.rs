@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use cloud_provider::cloud::{Freshness, Instance, Instances, Metadata, Power, Want};
 use cloud_provider::cluster::objects::{AddressKind, Node, NodeAddress};
 use cloud_provider::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use super::backend::{REGION, provider_id};
-use super::calls::{Client, Operation};
-use super::model::{self, VirtualMachine};
+use super::calls::{Client, Operation, Request, Terms};
+use super::model::{self, Account, VirtualMachine};
 
 /// How many machines one call names at most.
 const PAGE: usize = 100;
@@ -22,7 +23,7 @@ pub(super) struct ByPage {
 }
 
 /// How a node names its machine.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 enum Handle {
     Id(String),
     Name(String),
@@ -31,35 +32,48 @@ enum Handle {
 }
 
 /// What the cloud says about one of the machines it was asked for.
-enum Found {
+#[derive(Serialize, Deserialize)]
+pub(super) enum Found {
     Machine(VirtualMachine),
     /// It says that there is none.
     None,
 }
 
+/// Machines by ID or by name, up to [`PAGE`] of them.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DescribeMachines(Vec<Handle>);
+
+impl Request for DescribeMachines {
+    const PATH: &'static str = "describe-machines";
+    /// A machine that the answer does not mention is neither there nor not there.
+    type Answer = Vec<Option<Found>>;
+
+    fn operation(&self) -> Operation {
+        Operation::DescribeMachines
+    }
+
+    fn about(&self) -> String {
+        format!("{} machines", self.0.len())
+    }
+
+    fn carry_out(&self, account: &mut Account, terms: &Terms<'_>) -> Result<Self::Answer> {
+        let find = |handle: &Handle| match handle {
+            Handle::Id(id) => account.machines.get(id),
+            Handle::Name(name) => account.named.get(name).and_then(|id| account.machines.get(id)),
+            Handle::Foreign | Handle::Malformed(_) => None,
+        };
+        let answer = |handle: &Handle| match find(handle) {
+            Some(machine) if terms.hidden.contains(&machine.id) => None,
+            Some(machine) => Some(Found::Machine(machine.clone())),
+            None => Some(Found::None),
+        };
+        Ok(self.0.iter().map(answer).collect())
+    }
+}
+
 impl ByPage {
     pub(super) fn new(client: Client) -> Self {
         Self { client }
-    }
-
-    /// One call. A machine that the answer does not mention is in neither of its lists.
-    async fn page(&self, handles: &[Handle]) -> Result<Vec<Option<Found>>> {
-        let about = format!("{} machines", handles.len());
-        self.client
-            .call(Operation::DescribeMachines, &about, |account, terms| {
-                let find = |handle: &Handle| match handle {
-                    Handle::Id(id) => account.machines.get(id),
-                    Handle::Name(name) => account.machines.values().find(|machine| machine.name == *name),
-                    Handle::Foreign | Handle::Malformed(_) => None,
-                };
-                let answer = |handle: &Handle| match find(handle) {
-                    Some(machine) if terms.hidden.contains(&machine.id) => None,
-                    Some(machine) => Some(Found::Machine(machine.clone())),
-                    None => Some(Found::None),
-                };
-                Ok(handles.iter().map(answer).collect())
-            })
-            .await
     }
 }
 
@@ -72,7 +86,7 @@ impl Instances for ByPage {
         let mut answers: BTreeMap<usize, Result<Option<Found>>> = BTreeMap::new();
         for page in asked.chunks(PAGE) {
             let of_page: Vec<Handle> = page.iter().map(|&n| handles[n].clone()).collect();
-            match self.page(&of_page).await {
+            match self.client.send(&DescribeMachines(of_page)).await {
                 Ok(found) => answers.extend(page.iter().copied().zip(found.into_iter().map(Ok))),
                 Err(error) => answers.extend(page.iter().map(|&n| (n, Err(again(&error))))),
             }

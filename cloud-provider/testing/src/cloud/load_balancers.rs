@@ -10,10 +10,11 @@ use cloud_provider::cloud::{
 };
 use cloud_provider::cluster::objects::{Key, Node, Object as _, Service};
 use cloud_provider::error::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::backend::address;
-use super::calls::{Client, Operation, Terms};
+use super::calls::{Client, Operation, Request, Terms};
 use super::model::{Account, Listener, LoadBalancer};
 
 /// Names the load balancer that a service shares with others of the same value.
@@ -48,6 +49,7 @@ pub(super) struct Desired {
 }
 
 /// What is.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Observed {
     balancer: Option<LoadBalancer>,
     firewall: Option<BTreeSet<i32>>,
@@ -56,10 +58,17 @@ pub(super) struct Observed {
 /// One step.
 pub(super) struct Step {
     owner: Option<Key>,
+    call: ChangeLoadBalancer,
+}
+
+/// A change of one load balancer and its firewall.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ChangeLoadBalancer {
     name: String,
     change: Change,
 }
 
+#[derive(Serialize, Deserialize)]
 enum Change {
     Await(Duration),
     PutFirewall(BTreeSet<i32>),
@@ -70,7 +79,72 @@ enum Change {
     DeleteFirewall,
 }
 
+/// What a change came to.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Changed {
+    balancer: Option<LoadBalancer>,
+    /// How long the cloud is busy with it.
+    settling: Duration,
+}
+
+impl Request for ChangeLoadBalancer {
+    const PATH: &'static str = "change-load-balancer";
+    type Answer = Changed;
+
+    fn operation(&self) -> Operation {
+        match &self.change {
+            // Waiting is no call; looking would be.
+            Change::Await(_) => Operation::DescribeLoadBalancer,
+            Change::PutFirewall(_) => Operation::PutFirewall,
+            Change::Create(..) => Operation::CreateLoadBalancer,
+            Change::SetListeners(_) => Operation::SetListeners,
+            Change::SetBackends(_) => Operation::SetBackends,
+            Change::Delete => Operation::DeleteLoadBalancer,
+            Change::DeleteFirewall => Operation::DeleteFirewall,
+        }
+    }
+
+    fn about(&self) -> String {
+        self.name.clone()
+    }
+
+    fn carry_out(&self, account: &mut Account, terms: &Terms<'_>) -> Result<Changed> {
+        let balancer = self.carry_out_on(account, terms)?;
+        let settling = if balancer.is_some() { terms.settling } else { Duration::ZERO };
+        Ok(Changed { balancer, settling })
+    }
+}
+
+/// A load balancer and its firewall, by name.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DescribeLoadBalancer(String);
+
+impl Request for DescribeLoadBalancer {
+    const PATH: &'static str = "describe-load-balancer";
+    type Answer = Observed;
+
+    fn operation(&self) -> Operation {
+        Operation::DescribeLoadBalancer
+    }
+
+    fn about(&self) -> String {
+        self.0.clone()
+    }
+
+    fn carry_out(&self, account: &mut Account, _: &Terms<'_>) -> Result<Observed> {
+        account.settle();
+        let balancer = account.load_balancers.get(&self.0).cloned();
+        Ok(Observed { balancer, firewall: account.firewalls.get(&self.0).cloned() })
+    }
+}
+
 impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.call.fmt(f)
+    }
+}
+
+impl fmt::Display for ChangeLoadBalancer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
         match &self.change {
@@ -144,47 +218,28 @@ impl Model for Balancing {
     }
 
     async fn observe(&self, scope: &Scope, (): &(), _mode: Mode) -> Result<Observed> {
-        let name = scope.id.0.replace('/', "-");
-        self.client
-            .call(Operation::DescribeLoadBalancer, &name, |account, _| {
-                account.settle();
-                Ok(Observed {
-                    balancer: account.load_balancers.get(&name).cloned(),
-                    firewall: account.firewalls.get(&name).cloned(),
-                })
-            })
-            .await
+        self.client.send(&DescribeLoadBalancer(scope.id.0.replace('/', "-"))).await
     }
 
     fn plan(&self, desired: &Desired, observed: &Observed, mode: Mode) -> Vec<Step> {
         plan(desired, observed, mode)
             .into_iter()
-            .map(|change| Step { owner: desired.owner.clone(), name: desired.name.clone(), change })
+            .map(|change| Step {
+                owner: desired.owner.clone(),
+                call: ChangeLoadBalancer { name: desired.name.clone(), change },
+            })
             .collect()
     }
 
     async fn apply(&self, step: &Step, made: &mut Option<LoadBalancer>) -> Result<Applied> {
-        let name = &step.name;
-        let (operation, settles) = match &step.change {
-            Change::Await(time) => return Ok(Applied::Pending { retry_after: *time }),
-            Change::PutFirewall(_) => (Operation::PutFirewall, false),
-            Change::Create(..) => (Operation::CreateLoadBalancer, true),
-            Change::SetListeners(_) => (Operation::SetListeners, true),
-            Change::SetBackends(_) => (Operation::SetBackends, true),
-            Change::Delete => (Operation::DeleteLoadBalancer, true),
-            Change::DeleteFirewall => (Operation::DeleteFirewall, false),
-        };
-        let settling = self
-            .client
-            .call(operation, name, |account, terms| {
-                let balancer = change(account, terms, step)?;
-                if balancer.is_some() {
-                    *made = balancer;
-                }
-                Ok(terms.settling)
-            })
-            .await?;
-        Ok(if settles && !settling.is_zero() { Applied::Pending { retry_after: settling } } else { Applied::Done })
+        if let Change::Await(time) = &step.call.change {
+            return Ok(Applied::Pending { retry_after: *time });
+        }
+        let Changed { balancer, settling } = self.client.send(&step.call).await?;
+        if balancer.is_some() {
+            *made = balancer;
+        }
+        Ok(if settling.is_zero() { Applied::Done } else { Applied::Pending { retry_after: settling } })
     }
 
     fn outcome(
@@ -264,50 +319,52 @@ fn plan(desired: &Desired, observed: &Observed, mode: Mode) -> Vec<Change> {
     changes
 }
 
-/// The cloud's side of one step.
-fn change(account: &mut Account, terms: &Terms<'_>, step: &Step) -> Result<Option<LoadBalancer>> {
-    let name = &step.name;
-    let busy_until = Instant::now() + terms.settling;
-    let conflict = |why: &str| Error::new(Kind::Conflict, format!("{step}: {why}"));
-    let existing = |account: &mut Account| match account.load_balancers.get(name) {
-        None => Err(Error::not_found(step.to_string())),
-        Some(balancer) if balancer.is_pending() => Err(conflict("it is busy")),
-        Some(balancer) => Ok(balancer.clone()),
-    };
-    let mut balancer = match &step.change {
-        Change::Await(_) => return Ok(None),
-        Change::PutFirewall(ports) => {
-            account.firewalls.insert(name.clone(), ports.clone());
-            return Ok(None);
-        }
-        Change::DeleteFirewall if account.load_balancers.contains_key(name) => {
-            return Err(conflict("the load balancer still uses it"));
-        }
-        Change::DeleteFirewall => {
-            account.firewalls.remove(name);
-            return Ok(None);
-        }
-        Change::Create(..) if account.load_balancers.contains_key(name) => return Err(conflict("it exists")),
-        Change::Create(listeners, backends) => {
-            let number = account.next();
-            LoadBalancer {
-                id: format!("lb-{number}"),
-                name: name.clone(),
-                address: address(198, number),
-                listeners: listeners.clone(),
-                backends: backends.clone(),
-                busy_until,
-                deleting: false,
+impl ChangeLoadBalancer {
+    /// Gives the load balancer as it is now, where it is that which changed.
+    fn carry_out_on(&self, account: &mut Account, terms: &Terms<'_>) -> Result<Option<LoadBalancer>> {
+        let name = &self.name;
+        let busy_until = Instant::now() + terms.settling;
+        let conflict = |why: &str| Error::new(Kind::Conflict, format!("{self}: {why}"));
+        let existing = |account: &mut Account| match account.load_balancers.get(name) {
+            None => Err(Error::not_found(self.to_string())),
+            Some(balancer) if balancer.is_pending() => Err(conflict("it is busy")),
+            Some(balancer) => Ok(balancer.clone()),
+        };
+        let mut balancer = match &self.change {
+            Change::Await(_) => return Ok(None),
+            Change::PutFirewall(ports) => {
+                account.firewalls.insert(name.clone(), ports.clone());
+                return Ok(None);
             }
-        }
-        Change::SetListeners(listeners) => LoadBalancer { listeners: listeners.clone(), ..existing(account)? },
-        Change::SetBackends(backends) => LoadBalancer { backends: backends.clone(), ..existing(account)? },
-        Change::Delete => LoadBalancer { deleting: true, ..existing(account)? },
-    };
-    balancer.busy_until = busy_until;
-    account.load_balancers.insert(name.clone(), balancer.clone());
-    account.settle();
-    Ok(Some(balancer))
+            Change::DeleteFirewall if account.load_balancers.contains_key(name) => {
+                return Err(conflict("the load balancer still uses it"));
+            }
+            Change::DeleteFirewall => {
+                account.firewalls.remove(name);
+                return Ok(None);
+            }
+            Change::Create(..) if account.load_balancers.contains_key(name) => return Err(conflict("it exists")),
+            Change::Create(listeners, backends) => {
+                let number = account.next();
+                LoadBalancer {
+                    id: format!("lb-{number}"),
+                    name: name.clone(),
+                    address: address(198, number),
+                    listeners: listeners.clone(),
+                    backends: backends.clone(),
+                    busy_until,
+                    deleting: false,
+                }
+            }
+            Change::SetListeners(listeners) => LoadBalancer { listeners: listeners.clone(), ..existing(account)? },
+            Change::SetBackends(backends) => LoadBalancer { backends: backends.clone(), ..existing(account)? },
+            Change::Delete => LoadBalancer { deleting: true, ..existing(account)? },
+        };
+        balancer.busy_until = busy_until;
+        account.load_balancers.insert(name.clone(), balancer.clone());
+        account.settle();
+        Ok(Some(balancer))
+    }
 }
 
 fn status(balancer: &LoadBalancer) -> LoadBalancerStatus {

@@ -2,23 +2,33 @@
 //! which the core is tested.
 //!
 //! [`Backend`] is the cloud's side: what exists in it, how slow and how broken it is, what was called. It outlives
-//! controllers. [`MemoryCloud`] is a controller's side, written as a cloud crate would be: pages of instances by ID or name;
+//! controllers, and [served](Backend::serve) on loopback it is shared by controllers in processes of their own, which are
+//! [`MemoryProvider`] with the manager around it. [`MemoryCloud`] is a controller's side, written as a cloud crate would be: pages of instances by ID or name;
 //! load balancers as resolve, desired, observe, plan, apply, with states that take time.
 
 mod backend;
 mod calls;
+mod controller;
 mod instances;
 mod load_balancers;
 mod model;
+mod provider;
+mod remote;
+mod served;
+mod wire;
 
 use std::sync::Arc;
 
+use cloud_provider::Error;
 use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler};
 
 pub use backend::Backend;
 pub use calls::{Call, Fault, Operation, Rule};
+pub use controller::controller;
 pub use load_balancers::{ID_ANNOTATION, REJECT_ANNOTATION, REPORT_ID_ANNOTATION, SHARED_ANNOTATION};
 pub use model::{Listener, LoadBalancer, Power, VirtualMachine};
+pub use provider::{Flags, MemoryProvider};
+pub use served::Served;
 
 /// The name of the cloud, and the scheme of its provider IDs.
 pub const NAME: &str = "memory";
@@ -32,7 +42,18 @@ pub struct MemoryCloud {
 impl MemoryCloud {
     /// Connects. Writes pass `gate`.
     pub fn new(backend: &Arc<Backend>, gate: Gate) -> Self {
-        let client = calls::Client::new(Arc::clone(backend), gate);
+        Self::with(calls::Client::new(Arc::clone(backend), gate))
+    }
+
+    /// Connects to a [`Served`] cloud by its URL. Writes pass `gate`.
+    ///
+    /// # Errors
+    /// When it is no URL such as `http://127.0.0.1:8080`; nothing is called yet.
+    pub fn remote(url: &str, gate: Gate) -> Result<Self, Error> {
+        Ok(Self::with(calls::Client::remote(remote::Remote::new(url)?, gate)))
+    }
+
+    fn with(client: calls::Client) -> Self {
         Self {
             instances: Arc::new(instances::ByPage::new(client.clone())),
             load_balancers: Arc::new(Reconciler::new(load_balancers::Balancing::new(client))),

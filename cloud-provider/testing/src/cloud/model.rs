@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_provider::cluster::objects::Key;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::wire;
+
 /// Whether a virtual machine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Power {
     /// It runs.
     Running,
@@ -15,7 +19,7 @@ pub enum Power {
 }
 
 /// A virtual machine. One that was terminated is not there any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualMachine {
     /// Given by the cloud: `vm-1`.
     pub id: String,
@@ -30,9 +34,10 @@ pub struct VirtualMachine {
 }
 
 /// One port of a load balancer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     /// The service it belongs to.
+    #[serde(with = "wire::key")]
     pub owner: Key,
     /// `TCP` or `UDP`.
     pub protocol: String,
@@ -43,7 +48,7 @@ pub struct Listener {
 }
 
 /// A load balancer. While it is busy with its last change, further changes are refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadBalancer {
     /// Given by the cloud: `lb-1`.
     pub id: String,
@@ -56,6 +61,7 @@ pub struct LoadBalancer {
     /// IDs of virtual machines.
     pub backends: BTreeSet<String>,
     /// Until when it is busy.
+    #[serde(with = "wire::moment")]
     pub(super) busy_until: Instant,
     /// Whether it goes when it is no longer busy.
     pub(super) deleting: bool,
@@ -73,6 +79,8 @@ impl LoadBalancer {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Account {
     pub(super) machines: BTreeMap<String, VirtualMachine>,
+    /// The IDs of the machines by the names of their nodes.
+    pub(super) named: BTreeMap<String, String>,
     pub(super) load_balancers: BTreeMap<String, LoadBalancer>,
     pub(super) firewalls: BTreeMap<String, BTreeSet<i32>>,
     pub(super) made: u32,

@@ -1,0 +1,91 @@
+//! The controller manager on the scriptable cloud, as processes of their own.
+
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_provider::error::Kind;
+use cloud_provider_testing::ControlPlane;
+use cloud_provider_testing::cloud::{Backend, Fault, Operation, Rule, controller};
+use cloud_provider_testing::conformance::eventually;
+use cloud_provider_testing::control_plane::Options;
+use cloud_provider_testing::http::Endpoint;
+use cloud_provider_testing::objects::{KubeletNode, LoadBalancerService, UNINITIALIZED, register_nodes};
+use http::Method;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
+use serde_json::json;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_memory-cloud-controller-manager");
+const SOON: Duration = Duration::from_secs(60);
+
+async fn schedulable(client: &Client) -> usize {
+    let nodes = Api::<Node>::all(client.clone()).list(&Default::default()).await.unwrap().items;
+    let tainted = |node: &Node| {
+        node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == UNINITIALIZED)
+    };
+    nodes.iter().filter(|node| !tainted(node)).count()
+}
+
+async fn balanced(backend: &Arc<Backend>, backends: usize) {
+    eventually(SOON, || async {
+        let balancers = backend.load_balancers();
+        anyhow::ensure!(balancers.len() == 1, "there are {} load balancers", balancers.len());
+        anyhow::ensure!(balancers[0].backends.len() == backends, "{} backends", balancers[0].backends.len());
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_a_cloud_that_outlives_them() {
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
+    let client = plane.client().await.unwrap();
+    let kubeconfig = plane.write_kubeconfig("ccm", &plane.kubeconfig()).unwrap();
+    let backend = Backend::new();
+    let cloud = backend.serve(0).await.unwrap();
+    backend.inject(Rule::on(Operation::DescribeMachines, Fault::Error(Kind::Transient)).times(1));
+
+    let control = Endpoint::new(&cloud.url()).unwrap();
+    let names: Vec<String> = (0..3).map(|n| format!("node-{n}")).collect();
+    let ids = control.send_json(Method::POST, "/control/machines", &json!({ "names": names })).await.unwrap();
+    assert_eq!(ids, json!(["vm-1", "vm-2", "vm-3"]));
+    control.send_json(Method::PUT, "/control/pace", &json!({ "latency_ms": 5 })).await.unwrap();
+
+    let start = |name: &str| {
+        let program = controller(BINARY, name, &cloud, &plane, &kubeconfig).unwrap();
+        program.arg("--leader-elect-retry-period=1s").spawn().unwrap()
+    };
+    let first = start("first");
+    register_nodes(&client, names.iter().map(KubeletNode::new).collect(), Duration::ZERO).await.unwrap();
+    LoadBalancerService::new("default", "web").tcp(80).create(&client).await.unwrap();
+    balanced(&backend, 3).await;
+    assert_eq!(schedulable(&client).await, 3);
+
+    let second = start("second");
+    first.terminate(Duration::from_secs(20)).await.unwrap();
+    let name = "node-3".to_owned();
+    backend.start_machine(&name);
+    register_nodes(&client, vec![KubeletNode::new(&name)], Duration::ZERO).await.unwrap();
+    balanced(&backend, 4).await;
+    second.check_running().unwrap();
+    assert_eq!(backend.count(Operation::CreateLoadBalancer), 1, "what is there is found again");
+
+    let calls = control.get_json("/control/calls").await.unwrap();
+    assert_eq!(calls["DescribeMachines"]["failed"], 1, "{calls}");
+    assert_eq!(calls["CreateLoadBalancer"], json!({ "calls": 1, "failed": 0 }));
+}
+
+#[tokio::test]
+async fn a_control_request_that_makes_no_sense_is_refused() {
+    let cloud = Backend::new().serve(0).await.unwrap();
+    let control = Endpoint::new(&cloud.url()).unwrap();
+    for (method, path) in [(Method::GET, "/control/elephants"), (Method::POST, "/control/faults")] {
+        let refused = control.send(method, path, &[], "{}").await.unwrap_err().to_string();
+        assert!(refused.contains("status 400"), "{refused}");
+    }
+    let fault = json!({ "operation": "SetBackends", "fault": { "Error": { "Denied": { "permission": null } } } });
+    control.send_json(Method::POST, "/control/faults", &fault).await.unwrap();
+}
