@@ -67,7 +67,8 @@ pub enum Mode {
     /// The set of nodes changed and nothing else did: bring the backends, and the firewall rules that follow them, up
     /// to date. A provider may do more, it should not cost more than it must.
     Backends,
-    /// Change nothing, say what a full round would change.
+    /// Change nothing, say what a full round would change. The outcome names the changes, and of the services what can be
+    /// known without making them.
     DryRun,
 }
 

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 
 use super::{
     KeyedLocks,
-    load_balancers::{Change, LoadBalancers, Mode, Outcome, Scope, ScopeId, ServiceOutcome},
+    load_balancers::{Change, LoadBalancers, Mode, Outcome, Scope, ScopeId, ServiceOutcome, ServiceState},
 };
 use crate::{
-    Error,
+    Error, Kind,
     cluster::objects::{Key, Node, Object, Service},
     error::Result,
 };
@@ -80,6 +80,11 @@ pub trait Operation: fmt::Display + Send + Sync {
     /// service are left out, or all later ones where there is no service.
     fn service(&self) -> Option<&Key>;
 
+    /// Whether it only waits for the cloud and changes nothing; a dry run leaves it out.
+    fn is_wait(&self) -> bool {
+        false
+    }
+
     /// The name of a thing that several scopes write, such as the security group of the nodes. The core lets only one
     /// operation with the same name run at a time, across all scopes; the operation reads such a thing anew.
     fn shared(&self) -> Option<&str> {
@@ -120,7 +125,12 @@ impl<M: Model> Reconciler<M> {
             let operations = self.model.plan(&desired, &observed, mode);
             let settled = operations.is_empty();
             if mode == Mode::DryRun {
-                outcome.changes.extend(operations.iter().map(change));
+                let known = self.model.outcome(scope, &desired, &observed, &made);
+                outcome.services.extend(known.into_iter().map(|(key, known)| {
+                    let foreseen = foresee(known, &key, &operations);
+                    (key, foreseen)
+                }));
+                outcome.changes.extend(operations.iter().filter(|operation| !operation.is_wait()).map(change));
                 return Ok(());
             }
             let failures = self.apply_all(operations, &mut made, outcome).await;
@@ -161,7 +171,7 @@ impl<M: Model> Reconciler<M> {
                 }
                 Ok(Applied::Pending { retry_after }) => {
                     outcome.changes.push(change(operation));
-                    let waiting = Error::new(crate::Kind::Pending { retry_after }, format!("waiting for: {operation}"));
+                    let waiting = Error::new(Kind::Pending { retry_after }, format!("waiting for: {operation}"));
                     failures.push((operation.service().cloned(), waiting));
                 }
                 Err(error) => failures.push((operation.service().cloned(), error.context(operation))),
@@ -173,6 +183,20 @@ impl<M: Model> Reconciler<M> {
 
 fn change<O: Operation>(operation: &O) -> Change {
     Change { service: operation.service().cloned(), what: operation.to_string() }
+}
+
+/// What a dry run can say about a service: what the model concludes from its observation, where no operation changes that.
+/// Of a service with operations only its own mistakes are known.
+fn foresee<O: Operation>(known: ServiceOutcome, key: &Key, operations: &[O]) -> ServiceOutcome {
+    if operations.iter().all(|operation| operation.service().is_some_and(|owner| owner != key)) {
+        return known;
+    }
+    let state = match known.state {
+        ServiceState::Elsewhere => ServiceState::Elsewhere,
+        _ => ServiceState::Unsettled,
+    };
+    let error = known.error.filter(|error| matches!(error.kind(), Kind::Invalid { .. } | Kind::Unsupported));
+    ServiceOutcome { error, ..ServiceOutcome::of(state) }
 }
 
 /// Gives each failure to the services it concerns. Only one service can own an error; the others of the scope get one
@@ -190,11 +214,10 @@ fn assign_failures(scope: &Scope, failures: Vec<(Option<Key>, Error)>, outcome: 
         };
         for key in concerned {
             let error = whole.take().unwrap_or_else(|| Error::new(kind.clone(), text.clone()));
-            let entry =
-                outcome.services.entry(key).or_insert_with(|| ServiceOutcome::of(super::ServiceState::Unsettled));
+            let entry = outcome.services.entry(key).or_insert_with(|| ServiceOutcome::of(ServiceState::Unsettled));
             // A removal that failed half way is not finished, whatever the model concluded from its observation.
-            if entry.state == super::ServiceState::Absent {
-                entry.state = super::ServiceState::Unsettled;
+            if entry.state == ServiceState::Absent {
+                entry.state = ServiceState::Unsettled;
             }
             entry.error.get_or_insert(error);
         }

@@ -31,6 +31,8 @@ pub struct Gate {
 /// Routes are reconciled when nodes change instead of every `--route-reconciliation-period` (KEP-5237).
 pub const WATCH_BASED_ROUTES_RECONCILIATION: Gate =
     gate("CloudControllerManagerWatchBasedRoutesReconciliation", false, Stage::Alpha);
+/// The cloud's additional labels are kept up to date on initialised nodes (alpha in Kubernetes 1.38, kubernetes#141631).
+pub const ADDITIONAL_LABELS_RECONCILIATION: Gate = gate("CloudNodeAdditionalLabelsReconciliation", false, Stage::Alpha);
 /// The webhook server (KEP-2699).
 pub const WEBHOOK: Gate = gate("CloudControllerManagerWebhook", false, Stage::Alpha);
 /// The options of logging that are alpha: split streams and buffers.
@@ -53,6 +55,7 @@ const CONTROLLER_MANAGER: &[Gate] = &[
     ALL_ALPHA,
     ALL_BETA,
     WATCH_BASED_ROUTES_RECONCILIATION,
+    ADDITIONAL_LABELS_RECONCILIATION,
     WEBHOOK,
     COMPONENT_FLAGZ,
     COMPONENT_STATUSZ,

@@ -10,37 +10,28 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use self::plan::Plan;
 use crate::{
     cluster::{
         events::Subject,
         objects::{Node, Object, Service},
     },
     error::Result,
-    node::taints,
 };
 
 /// A controller as the manager runs it.
 #[async_trait]
-pub trait Managed: Send {
+pub trait Managed: Send + Sync {
     /// Works until `token` is cancelled, and leaves nothing running behind.
     ///
     /// # Errors
     ///
     /// What makes it impossible to go on. The process ends, so an error that may pass by itself is not one of these.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()>;
-}
 
-/// Marks nodes that run no kubelet; no instance stands behind them.
-const VIRTUAL_KUBELET: (&str, &str) = ("type", "virtual-kubelet");
-
-/// Whether a node belongs to a virtual kubelet. Such nodes are left alone.
-fn is_virtual(node: &Node) -> bool {
-    node.label(VIRTUAL_KUBELET.0) == Some(VIRTUAL_KUBELET.1)
-}
-
-/// Whether a node waits for its initialisation by this process.
-fn waits_for_initialization(node: &Node) -> bool {
-    taints::is_uninitialized(node) && !is_virtual(node)
+    /// What a run would change now, in the cloud and in the cluster; changes nothing. The stores are complete when this is
+    /// called, and it may be called again. The decisions are those of [`run`](Self::run), by the same code.
+    async fn plan(&self) -> Plan;
 }
 
 /// The subject of an event about a node.

@@ -5,6 +5,7 @@ use super::{
     parts::Parts,
 };
 use crate::{
+    config::feature_gates::ADDITIONAL_LABELS_RECONCILIATION,
     controllers::{Managed, node, node_lifecycle, service},
     error::Result,
 };
@@ -26,6 +27,9 @@ fn cloud_node(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
         concurrent_node_syncs: workers(flags.syncs),
         concurrent_node_status_updates: workers(flags.status_updates),
         status_update_frequency: flags.status_update_frequency,
+        unmanaged: flags.unmanaged.clone(),
+        refresh_labels: flags.refresh_labels,
+        refresh_additional_labels: parts.settings.feature_gates.enabled(ADDITIONAL_LABELS_RECONCILIATION),
     };
     let controller =
         node::NodeController::new(instances, parts.nodes, parts.client, parts.recorder, settings, &parts.metrics);
@@ -38,6 +42,10 @@ fn cloud_node_lifecycle(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
     let settings = node_lifecycle::Settings {
         monitor_period: flags.monitor_period,
         concurrent_syncs: workers(flags.syncs),
+        grace: flags.grace,
+        grace_young: flags.grace_young,
+        guard: node_lifecycle::Guard { threshold: flags.guard_threshold, min_nodes: flags.guard_min_nodes },
+        unmanaged: parts.settings.node.unmanaged.clone(),
         ..node_lifecycle::Settings::default()
     };
     let controller = node_lifecycle::NodeLifecycleController::new(
@@ -59,6 +67,7 @@ fn service_lb(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
     let settings = service::Settings {
         cluster_name: parts.settings.cloud.cluster_name.as_str().into(),
         concurrent_service_syncs: workers(parts.settings.service.syncs),
+        reconciliation_period: parts.settings.service.reconciliation_period,
     };
     let controller = service::ServiceController::new(
         load_balancers,

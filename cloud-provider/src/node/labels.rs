@@ -17,15 +17,7 @@ type Labels = BTreeMap<String, String>;
 /// whose key is not Kubernetes' own and not taken. What already stands there is left out.
 pub fn of_instance(metadata: &Metadata, current: Option<&Labels>) -> Labels {
     let known = |key: &str| current.and_then(|labels| labels.get(key));
-    let pairs = [(INSTANCE_TYPE, &metadata.instance_type), (ZONE, &metadata.zone), (REGION, &metadata.region)];
-    let mut labels = Labels::new();
-    for (keys, value) in pairs {
-        for key in keys {
-            if !value.is_empty() && known(key) != Some(value) {
-                labels.insert(key.to_owned(), value.clone());
-            }
-        }
-    }
+    let mut labels = topology(metadata, current);
     for (key, value) in &metadata.additional_labels {
         if is_reserved(key) {
             tracing::warn!(label = %key, "left out a label of the cloud: its key belongs to Kubernetes");
@@ -38,6 +30,27 @@ pub fn of_instance(metadata: &Metadata, current: Option<&Labels>) -> Labels {
         }
     }
     labels
+}
+
+/// Type, zone and region under both keys, where `current` has another value or none.
+pub fn topology(metadata: &Metadata, current: Option<&Labels>) -> Labels {
+    let pairs = [(INSTANCE_TYPE, &metadata.instance_type), (ZONE, &metadata.zone), (REGION, &metadata.region)];
+    let differs = |key: &str, value: &String| current.and_then(|labels| labels.get(key)) != Some(value);
+    pairs
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .flat_map(|(keys, value)| keys.map(|key| (key, value)))
+        .filter(|(key, value)| differs(key, value))
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .collect()
+}
+
+/// The additional labels of an initialised node, where `current` has another value or none (kubernetes#141631). Keys
+/// under `kubernetes.io` and `k8s.io` are left out; what the cloud no longer names stays on the node.
+pub fn additional(metadata: &Metadata, current: Option<&Labels>) -> Labels {
+    let differs = |key: &str, value: &String| current.and_then(|labels| labels.get(key)) != Some(value);
+    let labels = metadata.additional_labels.iter().filter(|(key, value)| !is_reserved(key) && differs(key, value));
+    labels.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// Whether a label key lies under `kubernetes.io` or `k8s.io`.
@@ -74,9 +87,9 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
-    /// core.md 12.2, rows "V2 additional labels" and "V2 discard".
+    /// Rows "V2 additional labels" and "V2 discard".
     #[test]
-    fn additional_labels_as_in_12_2() {
+    fn section_12_2_v2_additional_labels_and_v2_discard() {
         let metadata = Metadata {
             zone: "us-west-1a".into(),
             region: "us-west".into(),
@@ -106,9 +119,31 @@ mod tests {
         assert_eq!(of_instance(&metadata, Some(&current)), expected);
     }
 
-    /// core.md 12.3, reconcileNodeLabels.
     #[test]
-    fn current_keys_follow_older_ones_as_in_12_3() {
+    fn a_refresh_writes_what_differs_and_takes_nothing_away() {
+        let metadata = Metadata {
+            instance_type: "large".into(),
+            zone: "z2".into(),
+            additional_labels: labels(&[("my.label/a", "new"), ("k8s.io/b", "reserved"), ("my.label/c", "same")]),
+            ..Metadata::default()
+        };
+        let current = labels(&[
+            (INSTANCE_TYPE[0], "small"),
+            (INSTANCE_TYPE[1], "large"),
+            (ZONE[0], "z1"),
+            (ZONE[1], "z1"),
+            (REGION[1], "r"),
+            ("my.label/a", "old"),
+            ("my.label/c", "same"),
+            ("my.label/gone", "x"),
+        ]);
+        let expected = labels(&[(INSTANCE_TYPE[0], "large"), (ZONE[0], "z2"), (ZONE[1], "z2")]);
+        assert_eq!(topology(&metadata, Some(&current)), expected);
+        assert_eq!(additional(&metadata, Some(&current)), labels(&[("my.label/a", "new")]));
+    }
+
+    #[test]
+    fn section_12_3_reconcile_node_labels() {
         let older = [(ZONE[0], "foo"), (REGION[0], "bar"), (INSTANCE_TYPE[0], "the-best-type")];
         let expected = labels(&[(ZONE[1], "foo"), (REGION[1], "bar"), (INSTANCE_TYPE[1], "the-best-type")]);
         let mut current = labels(&older);

@@ -3,3 +3,4 @@
 pub mod addresses;
 pub mod labels;
 pub mod taints;
+pub mod unmanaged;

@@ -1,7 +1,6 @@
 //! The controllers in this process, without flags, leader election and serving: for tests of what they do.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cloud_provider::cloud::Cloud;
 use cloud_provider::cluster::events::Sink;
@@ -14,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How the controllers pace themselves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Of the node controller.
     pub node: node::Settings,
@@ -22,20 +21,6 @@ pub struct Settings {
     pub node_lifecycle: node_lifecycle::Settings,
     /// Of the service controller.
     pub service: service::Settings,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            node: node::Settings {
-                concurrent_node_syncs: None,
-                concurrent_node_status_updates: None,
-                status_update_frequency: Duration::from_secs(300),
-            },
-            node_lifecycle: node_lifecycle::Settings::default(),
-            service: service::Settings { cluster_name: Arc::from("kubernetes"), concurrent_service_syncs: None },
-        }
-    }
 }
 
 /// Running controllers. Dropping them is what `SIGKILL` is to a process: they stop at their next await, and what they had

@@ -1,7 +1,4 @@
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use cloud_provider::{
     cloud::{Instance, Power},
@@ -12,11 +9,10 @@ use serde_json::json;
 use crate::harness::{Harness, ScriptedInstances, UNINITIALIZED, eventually, has_taint, present, tainted};
 
 fn start(harness: &mut Harness, instances: &Arc<ScriptedInstances>) {
-    let settings = Settings {
-        concurrent_node_syncs: None,
-        concurrent_node_status_updates: None,
-        status_update_frequency: Duration::from_secs(300),
-    };
+    start_with(harness, instances, Settings::default());
+}
+
+fn start_with(harness: &mut Harness, instances: &Arc<ScriptedInstances>, settings: Settings) {
     let controller = NodeController::new(
         instances.clone(),
         harness.nodes.clone(),

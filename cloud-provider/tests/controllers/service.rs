@@ -18,7 +18,7 @@ fn start(harness: &mut Harness, load_balancers: &Arc<ScriptedLoadBalancers>) {
         harness.nodes.clone(),
         harness.client.clone(),
         harness.events.recorder("service-controller"),
-        Settings { cluster_name: "kubernetes".into(), concurrent_service_syncs: None },
+        Settings::default(),
         &harness.metrics,
     );
     harness.write_events();

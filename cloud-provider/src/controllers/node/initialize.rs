@@ -4,25 +4,27 @@ use std::{sync::Arc, time::Duration};
 
 use kube::api::{Patch, PatchParams};
 
-use super::{NodeController, lock};
+use super::{
+    NodeController,
+    decide::{Schedulable, Verdict, verdict},
+    lock,
+};
 use crate::{
     Error, Kind,
     cloud::{Freshness, Instance, Metadata, Want},
     cluster::{
         events::Severity,
         objects::{Key, Node, Object},
-        patch,
         workqueue::Taken,
     },
-    controllers::{about_node, some_names, waits_for_initialization},
+    controllers::{about_node, some_names},
     error::Result,
-    node::{labels, taints},
 };
 
 /// How often a write is tried anew when the node changed meanwhile.
 const CONFLICT_TRIES: usize = 10;
 /// How old an answer may be that initialises a node: as long as a batch gathers.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 impl NodeController {
     pub(super) async fn initialize(&self, batch: Vec<(Taken<Key>, Arc<Node>)>) {
@@ -41,22 +43,13 @@ impl NodeController {
     }
 
     async fn initialize_one(&self, node: &Node, answer: Result<Instance>) -> Result<()> {
-        let metadata = match answer? {
-            Instance::Present { metadata: Some(metadata), .. } => metadata,
-            Instance::Present { metadata: None, .. } => {
-                tracing::info!(node = %node.name(), "the cloud has no metadata for this node yet, it stays uninitialized");
+        let metadata = match verdict(node, answer)? {
+            Verdict::Initialize(metadata) => metadata,
+            Verdict::LeaveAlone(reason) => {
+                tracing::info!(node = %node.name(), provider_id = node.provider_id(), "{reason}");
                 return Ok(());
             }
-            Instance::Foreign => {
-                tracing::info!(node = %node.name(), provider_id = node.provider_id(), "node of another cloud left alone");
-                return Ok(());
-            }
-            Instance::Gone => return Err(Error::not_found("instance not found")),
         };
-        if metadata.provider_id.is_empty() && node.provider_id().is_none() {
-            let problem = format!("cloud provider does not set node provider ID for node {}", node.name());
-            return Err(Error::transient(problem));
-        }
         let written = self.write_addresses(node, &metadata).await;
         let current = match written {
             Ok(written) => written,
@@ -81,11 +74,7 @@ impl NodeController {
         let uid = node.uid().to_owned();
         let mut node = std::borrow::Cow::Borrowed(node);
         for tries in 1.. {
-            let provider_id = node.provider_id().is_none().then_some(metadata.provider_id.as_str());
-            let labels = labels::of_instance(metadata, node.metadata.labels.as_ref());
-            let taints = taints::without_uninitialized(&node.spec.taints);
-            let version = node.metadata.resource_version.as_deref().unwrap_or_default();
-            let patch = Patch::Strategic(patch::node_initialized(version, provider_id, &labels, &taints));
+            let patch = Patch::Strategic(Schedulable::of(&node, metadata).patch(&node));
             let conflict = match self.api.patch(node.name(), &PatchParams::default(), &patch).await {
                 Ok(_) => break,
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < CONFLICT_TRIES => status,
@@ -94,9 +83,7 @@ impl NodeController {
             };
             tracing::debug!(node = %node.name(), tries, reason = %conflict.message, "the node changed meanwhile, reading it again");
             match self.api.get_opt(node.name()).await? {
-                Some(live) if live.uid() == uid && waits_for_initialization(&live) => {
-                    node = std::borrow::Cow::Owned(live)
-                }
+                Some(live) if live.uid() == uid && self.waits(&live) => node = std::borrow::Cow::Owned(live),
                 // Deleted, replaced, or initialised by somebody else.
                 _ => return Ok(false),
             }

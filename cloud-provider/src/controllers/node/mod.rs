@@ -4,8 +4,10 @@
 //! batch. Each node then gets, in this order: its addresses (status), then provider ID and labels together with the
 //! removal of the taint, in one conditional write. So a node is never schedulable before its addresses are known.
 
-mod addresses;
+mod decide;
 mod initialize;
+mod plan;
+mod refresh;
 
 use std::{
     collections::HashSet,
@@ -23,7 +25,8 @@ use prometheus::Histogram;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Managed, waits_for_initialization};
+use self::decide::stale_labels;
+use super::{Managed, plan::Plan};
 use crate::{
     cloud::Instances,
     cluster::{
@@ -35,7 +38,7 @@ use crate::{
     },
     error::Result,
     metrics::Metrics,
-    node::labels,
+    node::{taints, unmanaged::Unmanaged},
 };
 
 /// How nodes are gathered into batches: at once when few come, up to a second while many do. The next batch gathers
@@ -51,7 +54,7 @@ const BATCHES: usize = 4;
 const AUTOMATIC_WRITES: usize = 16;
 
 /// How the controller paces itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Nodes of one batch that are written at the same time; `None` means automatic.
     pub concurrent_node_syncs: Option<usize>,
@@ -59,6 +62,25 @@ pub struct Settings {
     pub concurrent_node_status_updates: Option<usize>,
     /// The time between two passes over all addresses, from the end of one to the start of the next.
     pub status_update_frequency: Duration,
+    /// Nodes that are left alone.
+    pub unmanaged: Unmanaged,
+    /// Whether the periodic pass also writes instance type, zone and region anew where the cloud says otherwise.
+    pub refresh_labels: bool,
+    /// The same for the cloud's additional labels (gate `CloudNodeAdditionalLabelsReconciliation`).
+    pub refresh_additional_labels: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrent_node_syncs: None,
+            concurrent_node_status_updates: None,
+            status_update_frequency: Duration::from_secs(300),
+            unmanaged: Unmanaged::default(),
+            refresh_labels: false,
+            refresh_additional_labels: false,
+        }
+    }
 }
 
 /// The controller.
@@ -109,17 +131,18 @@ impl NodeController {
 
     /// Runs until `token` is cancelled; what is being worked on then is finished up to its next write.
     pub async fn run(self, token: CancellationToken) {
-        let (queue, untainted) = (self.queue.clone(), self.untainted.clone());
+        let (queue, untainted, unmanaged) =
+            (self.queue.clone(), self.untainted.clone(), self.settings.unmanaged.clone());
         self.nodes.subscribe(move |change| {
             let (Change::Added(node) | Change::Updated { new: node, .. } | Change::Deleted(node)) = change;
             let gone = matches!(change, Change::Deleted(_));
-            if gone || !waits_for_initialization(node) {
+            if gone || !taints::is_uninitialized(node) {
                 lock(&untainted).remove(node.uid());
             }
-            if gone {
+            if gone || unmanaged.matches(node) {
                 return;
             }
-            if waits_for_initialization(node) || !stale_labels(node).is_empty() {
+            if taints::is_uninitialized(node) || !stale_labels(node).is_empty() {
                 queue.add(node.key());
             }
         });
@@ -127,7 +150,7 @@ impl NodeController {
         tokio::select! {
             () = token.cancelled() => {}
             () = controller.clone().work() => {}
-            () = controller.refresh_addresses() => {}
+            () = controller.refresh_all() => {}
         }
         controller.queue.shut_down();
     }
@@ -154,10 +177,10 @@ impl NodeController {
         let mut fresh = Vec::new();
         for key in batch {
             match self.nodes.get(&key) {
-                Some(node) if waits_for_initialization(&node) && lock(&self.untainted).contains(node.uid()) => {
+                Some(node) if self.waits(&node) && lock(&self.untainted).contains(node.uid()) => {
                     self.queue.forget(&key);
                 }
-                Some(node) if waits_for_initialization(&node) => fresh.push((key, node)),
+                Some(node) if self.waits(&node) => fresh.push((key, node)),
                 Some(node) => self.follow_older_labels(&key, &node).await,
                 None => self.queue.forget(&key),
             }
@@ -165,6 +188,16 @@ impl NodeController {
         if !fresh.is_empty() {
             self.initialize(fresh).await;
         }
+    }
+
+    /// All nodes but those that are left alone.
+    fn managed_nodes(&self) -> Vec<Arc<Node>> {
+        self.nodes.list().into_iter().filter(|node| !self.settings.unmanaged.matches(node)).collect()
+    }
+
+    /// Whether a node waits for its initialisation by this process.
+    fn waits(&self, node: &Node) -> bool {
+        taints::is_uninitialized(node) && !self.settings.unmanaged.matches(node)
     }
 
     /// For an initialised node whose current labels differ from the older ones.
@@ -198,15 +231,14 @@ impl Managed for NodeController {
         Self::run(*self, token).await;
         Ok(())
     }
+
+    async fn plan(&self) -> Plan {
+        Self::plan(self).await
+    }
 }
 
 fn lock(set: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
     set.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The labels that have to follow older ones, see [`labels::follow_older_keys`].
-fn stale_labels(node: &Node) -> std::collections::BTreeMap<String, String> {
-    node.metadata.labels.as_ref().map(labels::follow_older_keys).unwrap_or_default()
 }
 
 /// A panic in a batch goes on in the controller, so that it ends the process and is not lost.

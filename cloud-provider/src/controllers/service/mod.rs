@@ -11,11 +11,14 @@
 
 mod fan_out;
 mod outcome;
+mod periodic;
+mod plan;
 mod sync;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -24,7 +27,7 @@ use prometheus::{Histogram, IntCounter};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::Managed;
+use super::{Managed, plan::Plan};
 use crate::{
     cloud::{KeyedLocks, LoadBalancers},
     cluster::{
@@ -35,7 +38,7 @@ use crate::{
     },
     error::Result,
     metrics::{Metrics, exponential_buckets},
-    service::{nodes, predicates},
+    service::{nodes, pause, predicates},
 };
 
 /// Services worked on at the same time where the flag does not say.
@@ -48,6 +51,15 @@ pub struct Settings {
     pub cluster_name: Arc<str>,
     /// Services worked on at the same time; `None` means automatic.
     pub concurrent_service_syncs: Option<usize>,
+    /// Every load balancer is compared with what it should be once in this time, and repaired; `None`: only when its
+    /// service or its nodes change.
+    pub reconciliation_period: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { cluster_name: "kubernetes".into(), concurrent_service_syncs: None, reconciliation_period: None }
+    }
 }
 
 /// The controller.
@@ -70,6 +82,13 @@ pub struct ServiceController {
 struct State {
     /// Services that changed themselves; others are in the queue only because their backends did.
     changed: HashSet<Key>,
+    /// Services that are due for a periodic check.
+    checked: HashSet<Key>,
+    /// Services that stopped wanting a load balancer of ours (another type, a class) while this process watched, until
+    /// theirs is gone. Their finalizer says the same, unless somebody took it off.
+    released: HashSet<Key>,
+    /// Services that were told of a pause.
+    paused: HashSet<Key>,
     /// Services that are gone from the cluster, in their last known form, until nothing of them is left in the cloud.
     orphans: HashMap<Key, Vec<Arc<Service>>>,
     /// The backends that each service's load balancer was last told, sorted.
@@ -139,6 +158,7 @@ impl ServiceController {
             workers.spawn(controller.clone().work());
         }
         workers.spawn(controller.clone().fan_out());
+        workers.spawn(controller.clone().check_periodically());
         tokio::select! {
             () = token.cancelled() => {}
             // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
@@ -156,9 +176,14 @@ impl ServiceController {
                 }
             }
             Change::Updated { old, new } => {
-                if predicates::needs_update(old, new)
-                    || predicates::needs_cleanup(new) && !predicates::needs_cleanup(old)
-                {
+                if predicates::wants_load_balancer(new) {
+                    self.state().released.remove(&new.key());
+                } else if predicates::wants_load_balancer(old) {
+                    self.state().released.insert(new.key());
+                }
+                let resumed = pause::is_paused(old) && !pause::is_paused(new) && self.takes_part(new);
+                let begins = predicates::needs_cleanup(new) && !predicates::needs_cleanup(old);
+                if predicates::needs_update(old, new) || begins || resumed {
                     self.enqueue_changed(new.key());
                 }
             }
@@ -167,7 +192,9 @@ impl ServiceController {
                 // the load balancer that this process knows of would be forgotten.
                 let key = service.key();
                 let held = predicates::has_finalizer(service) && !service.is_terminating();
-                if predicates::wants_load_balancer(service) && (held || self.state().told.contains_key(&key)) {
+                let known = self.state().told.contains_key(&key);
+                let wanted = predicates::wants_load_balancer(service) && (held || known);
+                if wanted || self.state().released.remove(&key) {
                     self.state().orphans.entry(key.clone()).or_default().push(service.clone());
                     self.enqueue_changed(key);
                 } else {
@@ -200,6 +227,9 @@ impl ServiceController {
         let mut state = self.state();
         state.told.remove(key);
         state.changed.remove(key);
+        state.checked.remove(key);
+        state.released.remove(key);
+        state.paused.remove(key);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -238,5 +268,9 @@ impl Managed for ServiceController {
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
         Self::run(*self, token).await;
         Ok(())
+    }
+
+    async fn plan(&self) -> Plan {
+        Self::plan(self).await
     }
 }

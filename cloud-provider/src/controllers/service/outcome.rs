@@ -51,13 +51,12 @@ impl ServiceController {
         changed: bool,
         round: &Round,
     ) -> Result<()> {
-        let result = result.ok_or_else(|| no_answer(service))?;
-        let mut patch = ServicePatch { annotations: annotations(&result), ..ServicePatch::default() };
-        let status = match &result.state {
-            ServiceState::Present(status) => Some(status),
-            ServiceState::Absent | ServiceState::Unsettled | ServiceState::Elsewhere => None,
+        let in_full = |error: Error| match round.mode {
+            Mode::Backends => error,
+            _ => error.context("failed to ensure load balancer"),
         };
-        patch.status = status.filter(|status| !status.is_stored_as(&service.status.load_balancer));
+        let result = result.ok_or_else(|| in_full(no_answer(service)))?;
+        let patch = wanted_patch(service, &result);
         let status_changed = patch.status.is_some();
         if !patch.is_empty() {
             self.patch(service, &patch)
@@ -65,13 +64,13 @@ impl ServiceController {
                 .map_err(|error| error.context("failed to update load balancer status"))?;
         }
         if let Some(error) = result.error {
-            return Err(error);
+            return Err(in_full(error));
         }
         if result.state == ServiceState::Elsewhere {
             return Ok(());
         }
         if round.mode == Mode::Backends {
-            if changed {
+            if changed && !round.scope.nodes.is_empty() {
                 self.tell(service, Severity::Normal, "UpdatedLoadBalancer", "Updated load balancer with new hosts");
             }
             return Ok(());
@@ -94,25 +93,21 @@ impl ServiceController {
         changed: bool,
         round: &Round,
     ) -> Result<()> {
-        let result = result.ok_or_else(|| no_answer(service))?;
+        let orphan = round.is_orphan(service);
+        let failed = |error: Error| if orphan { error } else { error.context("failed to delete load balancer") };
+        let result = result.ok_or_else(|| failed(no_answer(service)))?;
         if changed {
             self.tell(service, Severity::Normal, "DeletingLoadBalancer", "Deleting load balancer");
         }
         if let Some(error) = result.error {
-            return Err(error);
+            return Err(failed(error));
         }
         let gone = matches!(result.state, ServiceState::Absent | ServiceState::Elsewhere);
         if !gone {
-            return Err(Error::transient("the load balancer is not gone yet"));
+            return Err(failed(Error::transient("the load balancer is not gone yet")));
         }
-        if !round.orphans.iter().any(|orphan| orphan.uid() == service.uid()) {
-            let empty = LoadBalancerStatus::default();
-            let has_status = service.status.load_balancer != empty && !matches!(result.state, ServiceState::Elsewhere);
-            let patch = ServicePatch {
-                finalizer: predicates::has_finalizer(service).then_some(FinalizerChange::Remove(predicates::FINALIZER)),
-                status: has_status.then_some(&empty),
-                annotations: annotations(&result),
-            };
+        if !orphan {
+            let patch = unwanted_patch(service, &result);
             if !patch.is_empty() {
                 self.state().told.remove(&service.key());
                 self.patch(service, &patch)
@@ -134,6 +129,7 @@ impl ServiceController {
             }
         }
         state.told.remove(&key);
+        state.released.remove(&key);
         drop(state);
         self.queue.forget(&key);
     }
@@ -173,20 +169,35 @@ impl ServiceController {
             );
             return self.tell(service, Severity::Warning, "UpdateLoadBalancerFailed", message);
         }
-        let unwanted = round.scope.unwanted.iter().any(|other| other.uid() == service.uid());
-        let orphan = round.orphans.iter().any(|orphan| orphan.uid() == service.uid());
-        let (reason, message) = match (orphan, unwanted) {
-            (true, _) => ("DeleteLoadBalancerFailed", format!("Error deleting load balancer: {chain}")),
-            (_, true) => (
-                "SyncLoadBalancerFailed",
-                format!("Error syncing load balancer: failed to delete load balancer: {chain}"),
-            ),
-            _ => (
-                "SyncLoadBalancerFailed",
-                format!("Error syncing load balancer: failed to ensure load balancer: {chain}"),
-            ),
+        let (reason, message) = if round.is_orphan(service) {
+            ("DeleteLoadBalancerFailed", format!("Error deleting load balancer: {chain}"))
+        } else {
+            ("SyncLoadBalancerFailed", format!("Error syncing load balancer: {chain}"))
         };
         self.tell(service, Severity::Warning, reason, message);
+    }
+}
+
+/// What to write on a service that shall have a load balancer.
+pub(super) fn wanted_patch<'a>(service: &Service, result: &'a ServiceOutcome) -> ServicePatch<'a> {
+    let status = match &result.state {
+        ServiceState::Present(status) => Some(status),
+        ServiceState::Absent | ServiceState::Unsettled | ServiceState::Elsewhere => None,
+    };
+    ServicePatch {
+        status: status.filter(|status| !status.is_stored_as(&service.status.load_balancer)),
+        annotations: annotations(result),
+        ..ServicePatch::default()
+    }
+}
+
+/// What to write on a service of which nothing is left in the cloud.
+pub(super) fn unwanted_patch<'a>(service: &Service, result: &'a ServiceOutcome) -> ServicePatch<'a> {
+    let has_status = !service.status.load_balancer.ingress.is_empty() && result.state != ServiceState::Elsewhere;
+    ServicePatch {
+        finalizer: predicates::has_finalizer(service).then_some(FinalizerChange::Remove(predicates::FINALIZER)),
+        status: has_status.then_some(const { &LoadBalancerStatus { ingress: Vec::new() } }),
+        annotations: annotations(result),
     }
 }
 

@@ -10,12 +10,12 @@ use crate::{
     cloud::{Mode, Scope, ScopeId},
     cluster::{
         events::Severity,
-        objects::{Key, Object, Service},
+        objects::{Key, Node, Object, Service},
         patch::{FinalizerChange, ServicePatch},
     },
     controllers::about_service,
     error::{Error, Result},
-    service::predicates,
+    service::{pause, predicates},
 };
 
 /// What a round is about, beyond what the cloud gets to see.
@@ -26,8 +26,16 @@ pub(super) struct Round {
     pub(super) orphans: Vec<Arc<Service>>,
     /// The backends that the load balancers are told in this round.
     pub(super) backends: HashMap<Key, Vec<String>>,
-    /// Services whose round shall only be told of where it changes something: the first one after a start.
+    /// Services whose round shall only be told of where it changes something: the first one after a start, and periodic
+    /// checks.
     pub(super) quiet: Vec<Key>,
+}
+
+impl Round {
+    /// Whether the service is gone from the cluster.
+    pub(super) fn is_orphan(&self, service: &Service) -> bool {
+        self.orphans.iter().any(|orphan| orphan.uid() == service.uid())
+    }
 }
 
 impl ServiceController {
@@ -52,6 +60,9 @@ impl ServiceController {
         if round.scope.wanted.is_empty() && round.scope.unwanted.is_empty() {
             return self.forget(key);
         }
+        if self.is_paused(&round) {
+            return self.queue.forget(key);
+        }
         if let Err((failed, error)) = self.add_finalizers(&round).await {
             return self.report_failure(&failed, &round, &error);
         }
@@ -67,39 +78,74 @@ impl ServiceController {
 
     /// Gathers the scope from the store, as it is now.
     fn round(&self, id: ScopeId, key: &Key, orphans: Vec<Arc<Service>>) -> Round {
-        let nodes = self.eligible_nodes();
         let members: Vec<Arc<Service>> = self
             .services
             .list()
             .into_iter()
-            .filter(|service| predicates::wants_load_balancer(service) || predicates::needs_cleanup(service))
-            .filter(|service| self.load_balancers.scope(service) == id)
+            .filter(|service| self.takes_part(service) && self.load_balancers.scope(service) == id)
             // A new service waits until nothing is left of an orphan of its name.
             .filter(|service| orphans.iter().all(|orphan| orphan.key() != service.key()))
             .collect();
-        let (unwanted, wanted): (Vec<_>, Vec<_>) = members.into_iter().partition(|service| {
-            predicates::needs_cleanup(service) || !predicates::wants_load_balancer(service) || service.is_terminating()
-        });
+        let mut scope = self.scope(id, members, self.eligible_nodes());
+        scope.unwanted.extend(orphans.iter().cloned());
+        let Scope { wanted, unwanted, nodes, .. } = &scope;
         let backends: HashMap<Key, Vec<String>> =
-            wanted.iter().map(|service| (service.key(), self.backends(service, &nodes))).collect();
-        let unwanted: Vec<_> = unwanted.into_iter().chain(orphans.iter().cloned()).collect();
+            wanted.iter().map(|service| (service.key(), self.backends(service, nodes))).collect();
 
         let mut state = self.state();
         let mut changed = state.changed.remove(key);
-        for service in wanted.iter().chain(&unwanted) {
+        let mut checked = state.checked.remove(key);
+        for service in wanted.iter().chain(unwanted) {
             changed |= state.changed.remove(&service.key());
+            checked |= state.checked.remove(&service.key());
         }
         let known = wanted.iter().all(|service| state.told.contains_key(&service.key()));
-        let mode = if changed || !known || !unwanted.is_empty() { Mode::Full } else { Mode::Backends };
+        let full = changed || checked || !known || !unwanted.is_empty();
+        let mode = if full { Mode::Full } else { Mode::Backends };
         let settled = |service: &&Arc<Service>| {
-            predicates::has_finalizer(service)
-                && !service.status.load_balancer.ingress.is_empty()
-                && !state.told.contains_key(&service.key())
+            let in_place = predicates::has_finalizer(service) && !service.status.load_balancer.ingress.is_empty();
+            let known = state.told.contains_key(&service.key());
+            in_place && (!known || checked && !changed)
         };
         let quiet = wanted.iter().filter(settled).map(|service| service.key()).collect();
         drop(state);
-        let scope = Scope { id, cluster_name: self.settings.cluster_name.clone(), wanted, unwanted, nodes };
         Round { scope, mode, orphans, backends, quiet }
+    }
+
+    /// Whether the service has to do with load balancers of ours at all.
+    pub(super) fn takes_part(&self, service: &Service) -> bool {
+        predicates::wants_load_balancer(service)
+            || predicates::needs_cleanup(service)
+            || self.state().released.contains(&service.key())
+    }
+
+    /// The scope of these services.
+    pub(super) fn scope(&self, id: ScopeId, members: Vec<Arc<Service>>, nodes: Arc<[Arc<Node>]>) -> Scope {
+        let (unwanted, wanted) = members.into_iter().partition(|service| {
+            predicates::needs_cleanup(service) || !predicates::wants_load_balancer(service) || service.is_terminating()
+        });
+        Scope { id, cluster_name: self.settings.cluster_name.clone(), wanted, unwanted, nodes }
+    }
+
+    /// Whether a service of the round is paused; told on each of them once.
+    fn is_paused(&self, round: &Round) -> bool {
+        let members = || round.scope.wanted.iter().chain(&round.scope.unwanted);
+        let paused = |service: &Arc<Service>| pause::is_paused(service) && !round.is_orphan(service);
+        let Some(by) = members().find(|service| paused(service)).map(|service| service.key()) else {
+            let mut state = self.state();
+            for service in members() {
+                state.paused.remove(&service.key());
+            }
+            return false;
+        };
+        for service in members() {
+            if self.state().paused.insert(service.key()) {
+                tracing::info!(service = %service.key(), %by, "paused, its load balancer is left as it is");
+                let text = format!("Load balancer is left as it is: annotation {} of service {by}", pause::ANNOTATION);
+                self.tell(service, Severity::Normal, "LoadBalancerPaused", text);
+            }
+        }
+        true
     }
 
     /// The finalizer comes before anything is made in the cloud.

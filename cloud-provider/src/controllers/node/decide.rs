@@ -1,0 +1,143 @@
+//! What a node gets, as pure functions that runs and plans share.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Settings;
+use crate::{
+    Error,
+    cloud::{Instance, Metadata},
+    cluster::{
+        objects::{Node, NodeAddress, Object, Taint},
+        patch,
+    },
+    error::Result,
+    node::{addresses, labels, taints},
+};
+
+/// What the cloud's answer means for a node that waits for its initialisation.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It can be initialised.
+    Initialize(Box<Metadata>),
+    /// It stays as it is, for this reason.
+    LeaveAlone(&'static str),
+}
+
+/// Decides about a node that waits.
+///
+/// # Errors
+///
+/// The cloud's, and metadata without which the node cannot be initialised; the node is tried again.
+pub(super) fn verdict(node: &Node, answer: Result<Instance>) -> Result<Verdict> {
+    let metadata = match answer? {
+        Instance::Present { metadata: Some(metadata), .. } => metadata,
+        Instance::Present { metadata: None, .. } => {
+            return Ok(Verdict::LeaveAlone("the cloud has no metadata for this node yet, it stays uninitialized"));
+        }
+        Instance::Foreign => return Ok(Verdict::LeaveAlone("node of another cloud left alone")),
+        Instance::Gone => return Err(Error::not_found("instance not found")),
+    };
+    if metadata.provider_id.is_empty() && node.provider_id().is_none() {
+        let problem = format!("cloud provider does not set node provider ID for node {}", node.name());
+        return Err(Error::transient(problem));
+    }
+    Ok(Verdict::Initialize(metadata))
+}
+
+/// The addresses to write; `None` where the node has them already, in the same order, or the cloud knows none.
+///
+/// # Errors
+///
+/// A provided node IP that is wrong.
+pub(super) fn changed_addresses(node: &Node, metadata: &Metadata) -> Result<Option<Vec<NodeAddress>>> {
+    let provided = node.annotation(addresses::PROVIDED_NODE_IP);
+    let wanted = addresses::wanted(&metadata.addresses, &node.status.addresses, provided).map_err(|problem| {
+        let problem = format!("provided node ip for node {:?} is not valid: {problem}", node.name());
+        Error::invalid(addresses::PROVIDED_NODE_IP, problem)
+    })?;
+    Ok((!metadata.addresses.is_empty() && wanted != node.status.addresses).then_some(wanted))
+}
+
+/// What makes a node schedulable, in one conditional write.
+#[derive(Debug, PartialEq)]
+pub(super) struct Schedulable {
+    pub(super) provider_id: Option<String>,
+    pub(super) labels: BTreeMap<String, String>,
+    taints: Vec<Taint>,
+}
+
+impl Schedulable {
+    pub(super) fn of(node: &Node, metadata: &Metadata) -> Self {
+        Self {
+            provider_id: (node.provider_id().is_none() && !metadata.provider_id.is_empty())
+                .then(|| metadata.provider_id.clone()),
+            labels: labels::of_instance(metadata, node.metadata.labels.as_ref()),
+            taints: taints::without_uninitialized(&node.spec.taints),
+        }
+    }
+
+    pub(super) fn patch(&self, node: &Node) -> Value {
+        let version = node.metadata.resource_version.as_deref().unwrap_or_default();
+        patch::node_initialized(version, self.provider_id.as_deref(), &self.labels, &self.taints)
+    }
+}
+
+/// The labels to write on an initialised node, where the settings ask for it.
+pub(super) fn refreshed_labels(node: &Node, metadata: &Metadata, settings: &Settings) -> BTreeMap<String, String> {
+    let current = node.metadata.labels.as_ref();
+    let mut refreshed = BTreeMap::new();
+    if settings.refresh_labels {
+        refreshed.extend(labels::topology(metadata, current));
+    }
+    if settings.refresh_additional_labels {
+        refreshed.extend(labels::additional(metadata, current));
+    }
+    refreshed
+}
+
+/// The labels that have to follow older ones, see [`labels::follow_older_keys`].
+pub(super) fn stale_labels(node: &Node) -> BTreeMap<String, String> {
+    node.metadata.labels.as_ref().map(labels::follow_older_keys).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::objects::AddressKind;
+
+    /// And order, which upstream misses for several addresses of one type.
+    #[test]
+    fn section_12_3_addresses_changed() {
+        let int = NodeAddress::new(AddressKind::InternalIp, "10.0.0.1");
+        let ext = NodeAddress::new(AddressKind::ExternalIp, "132.143.154.163");
+        let other = NodeAddress::new(AddressKind::ExternalIp, "132.143.154.164");
+        let name = NodeAddress::new(AddressKind::Hostname, "n");
+        let changed = |old: &[&NodeAddress], new: &[&NodeAddress]| {
+            let mut node = Node::default();
+            node.status.addresses = old.iter().map(|address| (*address).clone()).collect();
+            let addresses = new.iter().map(|address| (*address).clone()).collect();
+            changed_addresses(&node, &Metadata { addresses, ..Metadata::default() }).unwrap().is_some()
+        };
+        assert!(!changed(&[&int, &ext, &name], &[&int, &ext, &name]));
+        assert!(changed(&[&int, &ext, &name], &[&int, &other, &name]));
+        assert!(changed(&[&int, &ext], &[&int, &ext, &name]));
+        assert!(changed(&[&ext, &int], &[&int, &ext]));
+        assert!(!changed(&[&int], &[]));
+    }
+
+    #[test]
+    fn labels_are_refreshed_only_where_the_settings_ask_for_it() {
+        let metadata = Metadata {
+            zone: "z2".into(),
+            additional_labels: [("my.label/a".to_owned(), "b".to_owned())].into(),
+            ..Metadata::default()
+        };
+        let count = |refresh_labels, refresh_additional_labels| {
+            let settings = Settings { refresh_labels, refresh_additional_labels, ..Settings::default() };
+            refreshed_labels(&Node::default(), &metadata, &settings).len()
+        };
+        assert_eq!((count(false, false), count(true, false), count(false, true), count(true, true)), (0, 2, 1, 3));
+    }
+}
