@@ -161,7 +161,7 @@ impl fmt::Display for ChangeLoadBalancer {
 
 impl cloud_provider::cloud::Operation for Step {
     fn is_wait(&self) -> bool {
-        matches!(self.change, Change::Await(_))
+        matches!(self.call.change, Change::Await(_))
     }
 
     fn service(&self) -> Option<&Key> {
