@@ -45,15 +45,26 @@ type Refresher = Box<dyn FnMut() -> bool + Send>;
 /// What `kubernetes_build_info` says about this binary.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(missing_docs, reason = "the fields are the labels of the metric")]
-pub struct BuildInfo {
-    pub major: &'static str,
-    pub minor: &'static str,
-    pub git_version: &'static str,
-    pub git_commit: &'static str,
-    pub git_tree_state: &'static str,
-    pub build_date: &'static str,
-    pub compiler: &'static str,
-    pub platform: &'static str,
+pub struct BuildInfo<'a> {
+    pub major: &'a str,
+    pub minor: &'a str,
+    pub git_version: &'a str,
+    pub git_commit: &'a str,
+    pub git_tree_state: &'a str,
+    pub build_date: &'a str,
+    pub go_version: &'a str,
+    pub compiler: &'a str,
+    pub platform: &'a str,
+}
+
+impl<'a> BuildInfo<'a> {
+    /// What a version such as `v1.2.3` says, for this compiler and this kind of machine.
+    pub fn of(version: &'a str) -> Self {
+        let mut parts = version.trim_start_matches('v').splitn(3, '.');
+        let mut part = || parts.next().unwrap_or_default();
+        let platform = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+        Self { major: part(), minor: part(), git_version: version, compiler: "rustc", platform, ..Self::default() }
+    }
 }
 
 impl Default for Metrics {
@@ -161,7 +172,7 @@ impl Metrics {
     }
 
     /// Sets `kubernetes_build_info`.
-    pub fn build_info(&self, info: &BuildInfo) {
+    pub fn build_info(&self, info: &BuildInfo<'_>) {
         let labels = [
             ("major", info.major),
             ("minor", info.minor),
@@ -169,11 +180,13 @@ impl Metrics {
             ("git_commit", info.git_commit),
             ("git_tree_state", info.git_tree_state),
             ("build_date", info.build_date),
+            ("go_version", info.go_version),
             ("compiler", info.compiler),
             ("platform", info.platform),
         ];
         let help = "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree \
-                    state, build date, compiler, and platform from which Kubernetes was built.";
+                    state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is \
+                    running.";
         let gauge = self.gauge_vec("kubernetes_build_info", help, &labels.map(|(name, _)| name));
         gauge.reset();
         gauge.with_label_values(&labels.map(|(_, value)| value)).set(1);
@@ -216,7 +229,7 @@ impl Metrics {
 }
 
 /// The metrics of health checks, upstream's `/metrics/slis`: `kubernetes_healthcheck` and
-/// `kubernetes_healthchecks_total`. `type` is the endpoint without its slash.
+/// `kubernetes_healthchecks_total`, and when the process started. `type` is the endpoint without its slash.
 #[derive(Debug)]
 pub struct HealthMetrics {
     registry: Registry,
@@ -235,7 +248,8 @@ impl HealthMetrics {
             Opts::new("kubernetes_healthchecks_total", "[STABLE] This metric records the results of all healthcheck."),
             &["name", "type", "status"],
         ));
-        for collector in [Box::new(last.clone()) as Box<dyn Collector>, Box::new(total.clone())] {
+        let start = process::start_time();
+        for collector in [Box::new(last.clone()) as Box<dyn Collector>, Box::new(total.clone()), Box::new(start)] {
             valid(registry.register(collector));
         }
         HealthMetrics { registry, last, total }
@@ -254,7 +268,7 @@ impl HealthMetrics {
         self.total.reset();
     }
 
-    /// Both metrics as [`CONTENT_TYPE`].
+    /// These metrics as [`CONTENT_TYPE`].
     pub fn render(&self) -> String {
         encode(&self.registry)
     }
@@ -324,7 +338,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.controller_running("cloud-node", true);
         metrics.feature_enabled("ContextualLogging", "BETA", true);
-        metrics.build_info(&BuildInfo { git_version: "v0.1.0", ..BuildInfo::default() });
+        metrics.build_info(&BuildInfo::of("v0.1.0"));
         let text = metrics.render();
         assert!(
             text.contains("running_managed_controllers{manager=\"cloud-controller-manager\",name=\"cloud-node\"} 1\n")
@@ -357,6 +371,6 @@ mod tests {
         );
         assert!(!metrics.render().contains("kubernetes_healthcheck"));
         metrics.health().reset();
-        assert!(metrics.health().render().is_empty());
+        assert!(!metrics.health().render().contains("kubernetes_healthcheck"));
     }
 }

@@ -15,6 +15,18 @@ pub enum Stage {
     Deprecated,
 }
 
+impl Stage {
+    /// The stage in `kubernetes_feature_enabled`: empty for what is part of the product.
+    pub fn label(self) -> &'static str {
+        match self {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+            Stage::Stable => "",
+            Stage::Deprecated => "DEPRECATED",
+        }
+    }
+}
+
 /// A gate and its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
@@ -187,6 +199,11 @@ impl FeatureGates {
     pub fn ending(&self) -> impl Iterator<Item = Gate> + '_ {
         let ending = |gate: &&Gate| matches!(gate.stage, Stage::Stable | Stage::Deprecated);
         self.known.iter().filter(ending).filter(|gate| self.set.contains_key(gate.name)).copied()
+    }
+
+    /// All gates that may be named.
+    pub fn known(&self) -> &[Gate] {
+        &self.known
     }
 
     /// The gates that help shows: those of the controller manager and of the provider that can be changed.

@@ -6,7 +6,7 @@
 
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// This program, in the `component` of a leader.
 const COMPONENT: &str = "cloud-controller-manager";
@@ -18,16 +18,18 @@ const GROUP: &str = "controllermanager.config.k8s.io";
 const FORMER_NAMES: &[(&str, &str)] =
     &[("route-controller", "node-route-controller"), ("service-controller", "service-lb-controller")];
 
-/// A configuration, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A configuration, checked. Serializes with upstream's names of its fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LeaderMigration {
     /// The name of the shared lease.
     pub leader_name: String,
+    #[serde(rename = "controllerLeaders")]
     leaders: Vec<Leader>,
 }
 
 /// Who runs a controller.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Leader {
     #[serde(default)]

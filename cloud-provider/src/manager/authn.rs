@@ -19,7 +19,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use rustls::pki_types::CertificateDer;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::options::{AuthenticationSettings, AuthorizationSettings};
 use crate::cluster::client::{self, Clients, Policy};
@@ -268,7 +268,7 @@ async fn delegated(
     match Clients::new(settings, metrics).client("delegated-auth", Policy::REVIEW).await {
         Ok(client) => Ok(Some(client)),
         Err(client::Error::InCluster(error)) => {
-            debug!(%error, "not in a cluster, nobody reviews tokens and access");
+            info!(%error, "not in a cluster and no kubeconfig: nobody reviews tokens and access");
             Ok(None)
         }
         Err(error) => Err(error),

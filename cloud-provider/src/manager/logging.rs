@@ -78,6 +78,12 @@ pub struct LoggingSettings {
 pub struct Verbosity(Arc<AtomicI32>);
 
 impl Verbosity {
+    /// One that nothing looks at yet.
+    #[cfg(test)]
+    pub(super) fn new(verbosity: i32) -> Self {
+        Self(Arc::new(AtomicI32::new(verbosity)))
+    }
+
     /// The verbosity now.
     pub fn get(&self) -> i32 {
         self.0.load(Ordering::Relaxed)

@@ -3,6 +3,7 @@
 pub mod authn;
 pub mod cli;
 mod controllers;
+mod debugging;
 pub mod healthz;
 pub mod leader;
 pub mod logging;

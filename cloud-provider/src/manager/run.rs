@@ -12,7 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Built, Context, Parts, Provider, controllers::CORE, healthz::Checks, names, options::Settings, secure_port,
+    Built, Context, Parts, Provider, controllers::CORE, debugging::About, healthz::Checks, names, options::Settings,
+    secure_port,
 };
 use crate::{
     Error,
@@ -53,23 +54,21 @@ pub fn run<P: Provider>() -> ExitCode {
     let failure = ExitCode::from(P::FAILURE_EXIT);
     let settings = match parsed.options.validate(&program) {
         Ok(settings) => settings,
-        Err(errors) => {
-            eprintln!("Error: {errors}");
-            return failure;
-        }
+        Err(errors) => return program.usage_error(errors).report(),
     };
     let verbosity = match logging::init(&settings.logging) {
         Ok(verbosity) => verbosity,
-        Err(error) => {
-            eprintln!("Error: {error}");
-            return failure;
-        }
+        Err(error) => return program.usage_error(error).report(),
     };
     end_on_panic();
     for warning in &parsed.warnings {
         tracing::warn!("{warning}");
     }
+    for gate in settings.feature_gates.ending() {
+        tracing::warn!(gate = gate.name, stage = ?gate.stage, "this feature gate will be removed in a future release");
+    }
     logging::log_flags(&parsed.flags, &verbosity);
+    let about = About::new(P::COMMAND, &parsed.version, &parsed.flags, &parsed.options, &settings, verbosity);
     tracing::info!(program = P::COMMAND, version = %parsed.version, "starting");
     // A provider is installed once per process; a second one cannot be here before main.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -80,7 +79,7 @@ pub fn run<P: Provider>() -> ExitCode {
             return failure;
         }
     };
-    let end = runtime.block_on(Process::<P>::run(settings, parsed.provider));
+    let end = runtime.block_on(Process::<P>::run(settings, parsed.provider, about));
     // Nothing that still runs holds up the end.
     runtime.shutdown_background();
     match end {
@@ -133,12 +132,13 @@ struct Process<P> {
 type Ended = (&'static str, Result<()>);
 
 impl<P: Provider> Process<P> {
-    async fn run(settings: Settings, flags: P::Flags) -> Result<End> {
+    async fn run(settings: Settings, flags: P::Flags, about: About) -> Result<End> {
         let mut signals = Signals::new()?;
         let metrics = Metrics::new();
+        about.measure(&metrics);
         let clients = Clients::new(client_settings::<P>(&settings), &metrics);
         let gate = Gate::open();
-        let starting = Self::start(settings, flags, clients, gate, metrics);
+        let starting = Self::start(settings, flags, about, clients, gate, metrics);
         let mut process = tokio::select! {
             process = starting => process?,
             () = signals.next() => return Ok(End::Asked),
@@ -155,6 +155,7 @@ impl<P: Provider> Process<P> {
     async fn start(
         settings: Settings,
         flags: P::Flags,
+        about: About,
         clients: Clients,
         gate: Gate,
         metrics: Metrics,
@@ -175,7 +176,8 @@ impl<P: Provider> Process<P> {
         let (nodes, services, token, mut tasks) =
             (Store::default(), Store::default(), CancellationToken::new(), JoinSet::new());
         let checks = Checks::new(&metrics);
-        if let Some((server, lookup)) = secure_port::open(&settings, &user_agent::<P>(), &checks, &metrics).await? {
+        let agent = user_agent::<P>();
+        if let Some((server, lookup)) = secure_port::open(&settings, &agent, &checks, &metrics, &about).await? {
             tasks.spawn(named("secure port", server.run(token.clone())));
             tasks.spawn(named("settings of authentication", lookup.run(token.clone())));
         }

@@ -66,6 +66,13 @@ pub type Answer = Response<Full<Bytes>>;
 
 type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
 
+/// Who answers, and how long that may take.
+#[derive(Clone)]
+struct Route {
+    handler: Handler,
+    limit: Duration,
+}
+
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -83,15 +90,16 @@ pub enum Error {
     },
 }
 
-/// What is served at which path; paths match exactly.
+/// What is served at which path. Paths match exactly; one that ends in `/` also stands for all directly below it that
+/// nothing else serves.
 #[derive(Clone, Default)]
 pub struct Routes {
-    handlers: BTreeMap<String, Handler>,
+    routes: BTreeMap<String, Route>,
 }
 
 impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.handlers.keys()).finish()
+        f.debug_set().entries(self.routes.keys()).finish()
     }
 }
 
@@ -124,12 +132,39 @@ impl Routes {
         routes
     }
 
-    /// Serves `path`; replaces what was served there.
+    /// Serves `path`, each call within a minute; replaces what was served there.
     pub fn add<F>(&mut self, path: &str, handler: impl Fn(Call) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        self.handlers.insert(path.to_owned(), Arc::new(move |call| handler(call).boxed()));
+        self.add_slow(path, REQUEST, handler);
+    }
+
+    /// The same for what takes longer, up to `limit`.
+    pub fn add_slow<F>(&mut self, path: &str, limit: Duration, handler: impl Fn(Call) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |call| handler(call).boxed());
+        self.routes.insert(path.to_owned(), Route { handler, limit });
+    }
+
+    /// The paths, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.routes.keys().map(String::as_str)
+    }
+
+    /// The answer to a call; status 404 where nothing is served.
+    pub(super) async fn call(&self, call: Call) -> Answer {
+        match self.find(call.uri().path()) {
+            Some(Route { handler, .. }) => handler(call).await,
+            None => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<&Route> {
+        let above = || path.rfind('/').and_then(|end| self.routes.get(&path[..=end]));
+        self.routes.get(path).or_else(above)
     }
 }
 
@@ -157,7 +192,7 @@ fn exposition(text: String) -> Answer {
 }
 
 /// A `Status` as the API server answers where it refuses.
-fn refusal(status: StatusCode, reason: &str, message: &str, details: bool) -> Answer {
+pub(super) fn refusal(status: StatusCode, reason: &str, message: &str, details: bool) -> Answer {
     let mut value = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": status.as_u16(),
@@ -315,7 +350,8 @@ async fn connection(
 impl Shared {
     async fn answer(&self, request: Request<Incoming>, chain: &[CertificateDer<'_>]) -> Answer {
         let path = request.uri().path().to_owned();
-        let answered = timeout(REQUEST, self.checked(request, chain)).await;
+        let limit = self.routes.find(&path).map_or(REQUEST, |route| route.limit);
+        let answered = timeout(limit, self.checked(request, chain)).await;
         let mut answer = answered.unwrap_or_else(|_| {
             warn!(path, "request took too long");
             text(StatusCode::GATEWAY_TIMEOUT, "timed out\n".to_owned())
@@ -330,12 +366,9 @@ impl Shared {
         {
             return refused;
         }
-        let Some(handler) = self.routes.handlers.get(request.uri().path()) else {
-            return text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
-        };
         let (parts, body) = request.into_parts();
         match Limited::new(body, BODY_BYTES).collect().await {
-            Ok(body) => handler(Request::from_parts(parts, body.to_bytes())).await,
+            Ok(body) => self.routes.call(Request::from_parts(parts, body.to_bytes())).await,
             Err(error) => text(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n")),
         }
     }

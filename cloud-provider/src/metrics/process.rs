@@ -3,7 +3,12 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Metrics;
+use prometheus::Gauge;
+
+use super::{Metrics, valid};
+
+/// The name of the metric of [`start_time`].
+const START: &str = "process_start_time_seconds";
 
 /// Clock ticks per second in `/proc/*/stat`: fixed to 100 for user space on every Linux architecture.
 const TICKS: f64 = 100.0;
@@ -15,9 +20,7 @@ pub(super) fn register(metrics: &Metrics) {
     let max = metrics.gauge("process_max_fds", "Maximum number of open file descriptors.");
     let resident = metrics.gauge("process_resident_memory_bytes", "Resident memory size in bytes.");
     let virt = metrics.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.");
-    metrics
-        .float_gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.")
-        .set(start_time().unwrap_or_else(now));
+    metrics.register(START, start_time());
     if let Some(limit) =
         fs::read_to_string("/proc/self/limits").ok().and_then(|text| soft_limit(&text, "Max open files"))
     {
@@ -50,7 +53,14 @@ fn cpu_seconds() -> Option<f64> {
     Some((stat_field(&stat, 14)? + stat_field(&stat, 15)?) / TICKS)
 }
 
-fn start_time() -> Option<f64> {
+/// When the process started, as a metric of its own: `/metrics` and `/metrics/slis` both have it.
+pub(super) fn start_time() -> Gauge {
+    let gauge = valid(Gauge::new(START, "[ALPHA] Start time of the process since unix epoch in seconds."));
+    gauge.set(started().unwrap_or_else(now));
+    gauge
+}
+
+fn started() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let system = fs::read_to_string("/proc/stat").ok()?;
     let boot: f64 = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
