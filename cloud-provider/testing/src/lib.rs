@@ -10,11 +10,13 @@
 //! - [`process`]: running a program under test, its logs, signals and memory.
 //! - [`progress`]: telling the user what takes its time.
 //! - [`reference`]: pages that are generated from definitions in code.
+//! - [`upstream`]: the Go controllers.
 
 pub mod cloud;
 pub mod conformance;
 pub mod control_plane;
 pub mod demo;
+mod go;
 pub mod http;
 pub mod in_process;
 pub mod objects;
@@ -22,5 +24,14 @@ pub mod process;
 pub mod progress;
 pub mod rbac;
 pub mod reference;
+pub mod upstream;
 
 pub use control_plane::ControlPlane;
+
+/// A part of the cache under `XDG_CACHE_HOME` or `~/.cache`.
+fn cache(part: &str) -> anyhow::Result<std::path::PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(std::path::PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    let cache = cache.ok_or_else(|| anyhow::anyhow!("neither XDG_CACHE_HOME nor HOME is set"))?;
+    Ok(cache.join("cloud-provider").join(part))
+}

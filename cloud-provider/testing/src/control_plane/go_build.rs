@@ -14,11 +14,9 @@ use serde::Deserialize;
 
 use super::programs::{self, Program};
 use super::version::{Buildable, Minor, Release};
+use crate::go;
 use crate::process::Program as Run;
 use crate::progress::Progress;
-
-/// A cold kube-apiserver takes eight minutes on two cores.
-const TIMEOUT: Duration = Duration::from_secs(45 * 60);
 
 /// `main.go` of an etcd whose module is a dependency, since its own main package is outside any module that can be
 /// required.
@@ -48,7 +46,7 @@ pub(super) fn build(cache: &Path, minor: Minor, wanted: &[Program], progress: &P
     let work = programs::work_dir(cache, minor)?;
     if wanted.contains(&Program::Etcd) {
         let module = work.path().join("etcd-module");
-        make_module(
+        go::make_module(
             &module,
             &format!("module etcd\n\ngo 1.26.0\n\nrequire go.etcd.io/etcd/server/v3 {}\n", pair.etcd),
             ETCD_MAIN,
@@ -63,32 +61,19 @@ pub(super) fn build(cache: &Path, minor: Minor, wanted: &[Program], progress: &P
         fs::create_dir(&module).context("make a module")?;
         let go_mod = kubernetes_go_mod(&upstream_go_mod(&module, release)?, release)?;
         let imports = kubernetes_imports(&of_kubernetes);
-        make_module(&module, &go_mod, &imports, &format!("resolve the Go modules of Kubernetes {release}"), progress)?;
+        go::make_module(
+            &module,
+            &go_mod,
+            &imports,
+            &format!("resolve the Go modules of Kubernetes {release}"),
+            progress,
+        )?;
         for program in of_kubernetes {
             let package = format!("k8s.io/kubernetes/cmd/{}", program.name());
             compile(&module, program, &package, &kubernetes_ldflags(release), &folder, progress)?;
         }
     }
     Ok(folder)
-}
-
-/// `go`, in `module`, with the user's flags kept and module files writable. What it builds in is below the module, so that
-/// a build that is killed leaves nothing elsewhere.
-fn go(module: &Path) -> Run {
-    let flags = std::env::var("GOFLAGS").unwrap_or_default();
-    let run = Run::new("go").current_dir(module).env("GOTMPDIR", module);
-    run.env("GOFLAGS", format!("{flags} -mod=mod")).env("CGO_ENABLED", "0")
-}
-
-fn make_module(module: &Path, go_mod: &str, source: &str, step: &str, progress: &Progress) -> anyhow::Result<()> {
-    fs::create_dir_all(module).context("make a module")?;
-    fs::write(module.join("go.mod"), go_mod).context("write go.mod")?;
-    fs::write(module.join("main.go"), source).context("write main.go")?;
-    progress.step(
-        step,
-        |_| "done".to_owned(),
-        || go(module).args(["mod", "tidy"]).output(TIMEOUT).context("go mod tidy").map(|_| ()),
-    )
 }
 
 fn compile(
@@ -104,8 +89,7 @@ fn compile(
         &format!("build {}", program.name()),
         |()| format!("in {}", folder.display()),
         || {
-            let build = go(module).args(["build", "-ldflags", ldflags, "-o"]).arg(&made).arg(package);
-            build.output(TIMEOUT).with_context(|| format!("go build {package}"))?;
+            go::build(module, package, ldflags, &made)?;
             programs::keep(program, &made, folder)
         },
     )
@@ -122,9 +106,9 @@ struct Downloaded {
 /// The text of the go.mod of `k8s.io/kubernetes`.
 fn upstream_go_mod(dir: &Path, release: Release) -> anyhow::Result<String> {
     let module = format!("k8s.io/kubernetes@v{release}");
-    let text = go(dir)
+    let text = go::go(dir)
         .args(["mod", "download", "-json", &module])
-        .output(TIMEOUT)
+        .output(go::TIMEOUT)
         .with_context(|| format!("download {module}"))?;
     let downloaded: Downloaded = serde_json::from_str(&text).context("read the answer of go mod download")?;
     let Some(path) = downloaded.go_mod else {

@@ -91,16 +91,7 @@ impl Finder {
     /// When there is neither `XDG_CACHE_HOME` nor `HOME`.
     pub fn from_env(minor: Option<Minor>, progress: Progress) -> anyhow::Result<Self> {
         let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
-        Ok(Self {
-            minor,
-            assets: folder("KUBEBUILDER_ASSETS"),
-            cache: cache
-                .context("neither XDG_CACHE_HOME nor HOME is set")?
-                .join("cloud-provider")
-                .join("control-plane"),
-            progress,
-        })
+        Ok(Self { minor, assets: folder("KUBEBUILDER_ASSETS"), cache: crate::cache("control-plane")?, progress })
     }
 
     /// Where all of `wanted` is. Blocks, the first time for ten minutes and more: not for an async context.
