@@ -7,6 +7,7 @@ mod access;
 mod instances;
 mod load_balancers;
 mod locks;
+mod pod_ranges;
 mod reconcile;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use load_balancers::{
     ServiceOutcome, ServiceState,
 };
 pub use locks::KeyedLocks;
+pub use pod_ranges::{Assignment, PodRanges};
 pub use reconcile::{Applied, Model, Operation, Reconciler};
 
 /// One cloud, as the controllers see it.
@@ -34,4 +36,10 @@ pub trait Cloud: Send + Sync + 'static {
 
     /// Load balancers, for the service controller.
     fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>>;
+
+    /// Ranges of pods' addresses that the cloud assigns to nodes, for the node IPAM controller with
+    /// `--cidr-allocator-type=CloudAllocator`.
+    fn pod_ranges(&self) -> Option<Arc<dyn PodRanges>> {
+        None
+    }
 }

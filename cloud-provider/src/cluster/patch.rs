@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::objects::{NodeAddress, Taint};
@@ -47,6 +48,22 @@ pub fn node_taints(resource_version: &str, taints: &[Taint]) -> Value {
 /// For `nodes`: labels are added or overwritten; others stay.
 pub fn labels(labels: &BTreeMap<String, String>) -> Value {
     json!({"metadata": {"labels": labels}})
+}
+
+/// For `nodes`: the ranges of a node's pods, the primary one first. Refused by the API server where the node has others, or
+/// where another node goes by its name now.
+pub fn pod_ranges(uid: &str, cidrs: &[String]) -> Value {
+    json!({"metadata": {"uid": uid}, "spec": {"podCIDR": cidrs.first(), "podCIDRs": cidrs}})
+}
+
+/// For `nodes/status`: one condition as of `now`; the others stay.
+pub fn node_condition(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) -> Value {
+    let now = format!("{now:.0}");
+    let condition = json!({
+        "type": kind, "status": status, "reason": reason, "message": message,
+        "lastHeartbeatTime": now, "lastTransitionTime": now,
+    });
+    json!({"status": {"conditions": [condition]}})
 }
 
 /// What to change on a service, through `services/status`; the roles of existing clusters grant nothing else.
@@ -120,6 +137,23 @@ mod tests {
         assert_eq!(plain["status"]["addresses"].as_array().unwrap().len(), 1);
         let replacing = node_addresses(&addresses, true);
         assert_eq!(replacing["status"]["addresses"][1], json!({"$patch": "replace"}));
+    }
+
+    #[test]
+    fn pod_ranges_are_written_in_both_fields_for_one_object_only() {
+        let patch = pod_ranges("u-1", &["10.0.0.0/24".into(), "fd00::/64".into()]);
+        let expected =
+            r#"{"metadata":{"uid":"u-1"},"spec":{"podCIDR":"10.0.0.0/24","podCIDRs":["10.0.0.0/24","fd00::/64"]}}"#;
+        assert_eq!(patch.to_string(), expected);
+    }
+
+    #[test]
+    fn a_condition_has_times_in_whole_seconds() {
+        let now = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        let patch = node_condition("NetworkUnavailable", "False", "RouteCreated", "done", now);
+        let condition = &patch["status"]["conditions"][0];
+        assert_eq!(condition["lastHeartbeatTime"], "2026-01-02T03:04:05Z");
+        assert_eq!(condition["lastTransitionTime"], "2026-01-02T03:04:05Z");
     }
 
     #[test]

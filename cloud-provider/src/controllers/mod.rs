@@ -1,6 +1,7 @@
 //! The controllers. Each is a struct with a `run` that ends when its token is cancelled.
 
 pub mod node;
+pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod plan;
 pub mod service;
