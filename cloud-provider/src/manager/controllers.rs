@@ -5,8 +5,13 @@ use super::{
     parts::Parts,
 };
 use crate::{
+    Error,
     config::feature_gates::ADDITIONAL_LABELS_RECONCILIATION,
-    controllers::{Managed, node, node_lifecycle, service},
+    controllers::{
+        Managed, node,
+        node_ipam::{self, CloudAllocator, RangeAllocator},
+        node_lifecycle, service,
+    },
     error::Result,
 };
 
@@ -18,6 +23,7 @@ pub(super) const CORE: &[(Controller, Build)] = &[
     (names::CLOUD_NODE, cloud_node),
     (names::CLOUD_NODE_LIFECYCLE, cloud_node_lifecycle),
     (names::SERVICE_LB, service_lb),
+    (names::NODE_IPAM, node_ipam),
 ];
 
 fn cloud_node(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
@@ -79,6 +85,32 @@ fn service_lb(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
         &parts.metrics,
     );
     Ok(Some(Box::new(controller)))
+}
+
+fn node_ipam(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
+    let Some(settings) = &parts.settings.node_ipam else {
+        let problem = "the AllocateNodeCIDRs is not enabled: --allocate-node-cidrs is not given";
+        tracing::warn!(controller = names::NODE_IPAM.name, problem, "not started");
+        return Ok(None);
+    };
+    for ignored in &settings.ignored {
+        tracing::warn!("{ignored}");
+    }
+    let (nodes, client, recorder, metrics) = (parts.nodes, parts.client, parts.recorder, &parts.metrics);
+    Ok(Some(match settings.allocator.clone() {
+        node_ipam::Settings::Range(ranges) => Box::new(RangeAllocator::new(nodes, client, recorder, ranges, metrics)?),
+        node_ipam::Settings::Cloud(stack) => {
+            let ranges = parts.cloud.pod_ranges().ok_or_else(|| {
+                let problem = format!(
+                    "cloudCIDRAllocator does not support {} provider: it assigns no pod ranges to instances; \
+                     --cidr-allocator-type=RangeAllocator allocates from --cluster-cidr",
+                    parts.cloud.name()
+                );
+                Error::invalid("--cidr-allocator-type", problem)
+            })?;
+            Box::new(CloudAllocator::new(ranges, nodes, client, recorder, stack, metrics))
+        }
+    }))
 }
 
 fn no_instances(controller: Controller) -> Option<Box<dyn Managed>> {

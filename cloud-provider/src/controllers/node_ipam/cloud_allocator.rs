@@ -113,9 +113,8 @@ impl CloudAllocator {
         allocator.queue.shut_down();
     }
 
-    /// What it would write now.
+    /// What it would write now. The store is complete when this is called.
     pub async fn plan(&self) -> Plan {
-        self.nodes.synced().await;
         let mut plan = Plan::default();
         let nodes: Vec<_> = self.nodes.list().into_iter().filter(|node| wants_work(node)).collect();
         for (node, answer) in self.ask(nodes).await {
@@ -277,6 +276,10 @@ impl Managed for CloudAllocator {
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
         CloudAllocator::run(*self, token).await;
         Ok(())
+    }
+
+    async fn plan(&self) -> Plan {
+        CloudAllocator::plan(self).await
     }
 }
 

@@ -138,9 +138,9 @@ impl RangeAllocator {
         Ok(())
     }
 
-    /// What it would do now, were it started anew: blocks may go to nodes in another order.
+    /// What it would do now, were it started anew; nodes may get their blocks in another order. The store is complete when
+    /// this is called.
     pub async fn plan(&self) -> Plan {
-        self.nodes.synced().await;
         let mut plan = Plan::default();
         let nodes = self.nodes.list();
         // Apart from the ledger of a run, and from its metrics.
@@ -297,6 +297,10 @@ impl RangeAllocator {
 impl Managed for RangeAllocator {
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
         RangeAllocator::run(*self, token).await
+    }
+
+    async fn plan(&self) -> Plan {
+        RangeAllocator::plan(self).await
     }
 }
 

@@ -60,9 +60,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("use-service-account-credentials", "all controllers use the identity of the process"),
     ("kube-api-content-type", "requests to the API server are always JSON"),
     ("contention-profiling", "blocking is not profiled"),
-    ("cluster-cidr", "routes and pod address ranges are not managed yet"),
-    ("allocate-node-cidrs", "pod address ranges are not allocated yet"),
-    ("cidr-allocator-type", "pod address ranges are not allocated yet"),
     ("route-reconciliation-period", "routes are not managed yet"),
     ("webhooks", "webhooks are not served yet"),
 ];

@@ -204,11 +204,16 @@ fn deprecated_flags_are_accepted_with_upstreams_notice() {
 
 #[test]
 fn flags_without_effect_warn_only_when_they_change_something() {
-    let args = ["--configure-cloud-routes=false", "--allocate-node-cidrs=false", "--webhooks=", "--cluster-cidr="];
+    let args = [
+        "--configure-cloud-routes=false",
+        "--allocate-node-cidrs=false",
+        "--webhooks=",
+        "--contention-profiling=false",
+    ];
     assert_eq!(parse(&args).warnings, [] as [&str; 0]);
     assert_eq!(
-        parse(&["--cluster-cidr=10.0.0.0/8"]).warnings,
-        ["Flag --cluster-cidr=10.0.0.0/8 is not in effect: routes and pod address ranges are not managed yet"]
+        parse(&["--kube-api-content-type=x"]).warnings,
+        ["Flag --kube-api-content-type=x is not in effect: requests to the API server are always JSON"]
     );
     assert_eq!(
         parse(&["--feature-gates=CloudControllerManagerWebhook=1,WatchList=true"]).warnings,

@@ -10,6 +10,7 @@ mod debugging;
 mod generic;
 mod global;
 mod leader_election;
+mod node_ipam;
 mod serving;
 pub mod values;
 mod webhook;
@@ -28,13 +29,14 @@ pub use self::{
     generic::{CloudSettings, Generic},
     global::{Global, Misc, VersionFlag},
     leader_election::{LeaderElection, LeaderElectionSettings, LeaderMigration},
+    node_ipam::{NodeIpam, NodeIpamSettings},
     serving::{SecureServing, ServingCertificate, ServingSettings, TlsVersion},
     webhook::{Webhook, WebhookServing, WebhookSettings},
 };
 use super::{
     cli::Program,
     logging::LoggingSettings,
-    names::{Controller, Selection},
+    names::{Controller, NODE_IPAM, Selection},
 };
 use crate::{
     cluster::client::Limit,
@@ -60,6 +62,8 @@ pub struct Options {
     pub node_lifecycle: NodeLifecycle,
     #[command(flatten)]
     pub service: Service,
+    #[command(flatten)]
+    pub node_ipam: NodeIpam,
     #[command(flatten)]
     pub webhook: Webhook,
     #[command(flatten)]
@@ -105,6 +109,8 @@ pub struct Settings {
     pub node_lifecycle: NodeLifecycleSettings,
     /// The service controller.
     pub service: ServiceSettings,
+    /// The node IPAM controller; none where nothing is to be allocated.
+    pub node_ipam: Option<NodeIpamSettings>,
     /// None if no webhook is enabled.
     pub webhook: Option<WebhookSettings>,
     /// The secure port; none if it is turned off.
@@ -185,7 +191,7 @@ impl Settings {
 
 impl Options {
     /// Checks all flags and derives the settings. All errors are collected, in upstream's order: logging and gates
-    /// (which upstream checks while parsing), generic, nodes, lifecycle, services, serving, authentication,
+    /// (which upstream checks while parsing), generic, nodes, lifecycle, services, node IPAM, serving, authentication,
     /// authorization, webhooks, webhook serving, the clash of ports, the empty provider.
     pub fn validate(&self, program: &Program) -> Result<Settings, Errors> {
         let mut errors = Errors::default();
@@ -199,6 +205,9 @@ impl Options {
         let node = self.node.validate(self.misc.node_status_update_frequency, &mut errors);
         let node_lifecycle = self.node_lifecycle.validate(&mut errors);
         let service = self.service.validate(&mut errors);
+        let cloud = self.generic.cloud();
+        let allocates = controllers.as_ref().is_ok_and(|selected| selected.is_enabled(&NODE_IPAM));
+        let node_ipam = self.node_ipam.validate(&cloud, allocates, &mut errors);
         let serving = self.secure_serving.validate(&mut errors);
         let authentication = self.authentication.validate(&feature_gates, &mut errors);
         let authorization = self.authorization.settings();
@@ -226,10 +235,11 @@ impl Options {
             leader_election,
             use_service_account_credentials: self.generic.use_service_account_credentials,
             feature_gates,
-            cloud: self.generic.cloud(),
+            cloud,
             node,
             node_lifecycle,
             service,
+            node_ipam,
             webhook: webhook_serving
                 .filter(|_| !webhooks.is_empty())
                 .map(|serving| WebhookSettings { names: webhooks, serving }),

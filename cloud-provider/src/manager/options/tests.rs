@@ -3,7 +3,7 @@ use std::{ffi::OsString, num::NonZero};
 use clap::Args;
 
 use super::*;
-use crate::{config::feature_gates::WEBHOOK, manager::names::CLOUD_NODE};
+use crate::{config::feature_gates::WEBHOOK, controllers::node_ipam, manager::names::CLOUD_NODE};
 
 #[derive(Args, Clone, Debug)]
 struct NoFlags {}
@@ -230,6 +230,25 @@ fn logging_options_are_checked() {
         errors(&["--logging-format=json", "--vmodule=a=1"]),
         "vmodule: Forbidden: Only supported for text log format"
     );
+}
+
+#[test]
+fn node_ipam_is_checked_only_where_it_allocates() {
+    let nonsense = ["--cluster-cidr=x", "--service-cluster-ip-range=1,2,3", "--node-cidr-mask-size=99"];
+    for more in [&[][..], &["--allocate-node-cidrs"], &["--controllers=*,nodeipam"]] {
+        assert_eq!(settings(&[&nonsense[..], more].concat()).node_ipam, None, "{more:?}");
+    }
+    let on = ["--allocate-node-cidrs", "--controllers=*,nodeipam"];
+    assert_eq!(
+        errors(&[&nonsense[..], &on].concat()),
+        "--service-cluster-ip-range can not contain more than two entries"
+    );
+    let flags = ["--cluster-cidr=10.0.0.0/16,fd00::/48", "--service-cluster-ip-range=10.0.0.0/24,bad"];
+    let ipam = settings(&[&flags[..], &on, &["--node-cidr-mask-size-ipv4=26"]].concat()).node_ipam.unwrap();
+    let node_ipam::Settings::Range(range) = ipam.allocator else { panic!() };
+    assert_eq!(range.ranges.iter().map(|range| range.node_prefix).collect::<Vec<_>>(), [26, 64]);
+    assert_eq!(range.services, ["10.0.0.0/24".parse().unwrap()]);
+    assert_eq!(ipam.ignored.len(), 1);
 }
 
 #[test]
