@@ -6,6 +6,7 @@
 //! | [`client`] | calls to AWS in plain types |
 //! | [`instances`] | the instances behind nodes |
 //! | [`load_balancer`] | load balancers for services |
+//! | [`tagging`] | the controller that tags the instances of nodes |
 //! | [`provider`] | flags, start, and what the manager is handed |
 
 pub mod client;
@@ -20,6 +21,8 @@ pub mod provider_id;
 mod environment;
 #[cfg(feature = "sdk")]
 pub mod provider;
+#[cfg(feature = "sdk")]
+pub mod tagging;
 
 #[cfg(feature = "sdk")]
 pub use environment::Environment;

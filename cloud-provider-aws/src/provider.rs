@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use clap::Args;
 use cloud_provider::{
-    Error, Kind,
     cloud::{Cloud, Instances, LoadBalancers},
     error::Result,
     manager::{
         Built, Context, Provider,
         cli::Program,
         names::{Controller, Registry},
-        options::values::Pairs,
     },
 };
 
-use crate::{config, environment::Environment, instances::Ec2Instances, load_balancer::ElasticLoadBalancers};
+use crate::{
+    config,
+    environment::Environment,
+    instances::Ec2Instances,
+    load_balancer::ElasticLoadBalancers,
+    tagging::{self, TaggingController},
+};
 
 /// Tags the instances of nodes. Off until named.
 const TAGGING: Controller = Controller {
@@ -70,7 +73,7 @@ impl Provider for AwsProvider {
     const COMMAND: &'static str = "aws-cloud-controller-manager";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const FAILURE_EXIT: u8 = 255;
-    type Flags = Tagging;
+    type Flags = tagging::Flags;
 
     fn program() -> Program {
         let mut registry = Registry::default();
@@ -80,41 +83,21 @@ impl Provider for AwsProvider {
         Program::new(Self::COMMAND, Self::VERSION).with_usage_error_code(Self::FAILURE_EXIT).with_registry(registry)
     }
 
-    async fn build(_flags: &Tagging, context: Context) -> Result<Built> {
-        if context.provider_controllers.iter().any(|name| name == TAGGING.name) {
-            let problem = "this version has no tagging controller yet: leave \"tagging\" out of --controllers";
-            return Err(Error::new(Kind::Unsupported, problem));
-        }
+    async fn build(flags: &tagging::Flags, context: Context) -> Result<Built> {
+        let tagging = context.provider_controllers.iter().any(|name| name == TAGGING.name);
+        let tagging = tagging.then(|| tagging::Settings::new(flags)).transpose()?;
         let (settings, warnings) = config::parse(context.cloud_config.as_deref())?;
         for warning in warnings {
             tracing::warn!("cloud config: {warning}");
         }
         let environment = Environment::new(settings, context.cluster_name, context.gate, &context.metrics).await?;
-        Ok(Aws::new(&environment).into())
+        let built = Built::from(Aws::new(&environment));
+        let Some(settings) = tagging else { return Ok(built) };
+        let client = environment.client.clone();
+        Ok(built.with_controller(TAGGING.name, move |parts| {
+            let (client, settings) = (client.clone(), settings.clone());
+            let controller = TaggingController::new(client, parts.nodes, parts.client, settings, &parts.metrics);
+            Ok(Some(Box::new(controller)))
+        }))
     }
-}
-
-/// The flags of the tagging controller; without effect while it is off.
-#[derive(Args, Debug, Clone)]
-#[group(skip)]
-#[command(next_help_heading = "Tagging controller flags")]
-pub struct Tagging {
-    /// Tags for the instances of nodes, as key=value pairs
-    #[arg(long, value_name = "key=value,...")]
-    pub tags: Vec<Pairs>,
-    /// Kinds of resources that get the tags; only "instance" is supported
-    #[arg(long, value_name = "resource")]
-    pub resources: Vec<String>,
-    /// Items per second that the tagging controller works on; 0 means no limit of its own
-    #[arg(long, default_value_t = 0.0, value_name = "float", allow_negative_numbers = true)]
-    pub tagging_controller_rate_limit: f64,
-    /// Items that the tagging controller may work on at once beyond its rate
-    #[arg(long, default_value_t = 0, value_name = "int", allow_negative_numbers = true)]
-    pub tagging_controller_burst_limit: i64,
-    /// Nodes that the tagging controller works on at the same time
-    #[arg(long, default_value_t = 1, value_name = "int", allow_negative_numbers = true)]
-    pub tagging_controller_concurrent_node_syncs: i64,
-    /// Tag many instances with one call
-    #[arg(long)]
-    pub tagging_controller_enable_batching: bool,
 }

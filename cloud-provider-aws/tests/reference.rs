@@ -10,7 +10,7 @@ use cloud_provider_aws::{
     AwsProvider,
     config::keys::{GLOBAL, Key, SERVICE_OVERRIDE},
     load_balancer::annotations::{ALL, Annotation, Applies, Changes},
-    provider::Tagging,
+    tagging,
 };
 use cloud_provider_testing::reference::{check, flags, table};
 
@@ -56,8 +56,8 @@ fn page() -> String {
     page += "\n### `[ServiceOverride \"any name\"]`\n\nAnother endpoint for one service; as many sections as are needed.\n\n";
     page += &keys(SERVICE_OVERRIDE);
     page += "\n## Flags\n\nThose of this provider; `aws-cloud-controller-manager --help` lists all.\n\n";
-    let command = AwsProvider::program().command::<Tagging>();
-    let own = <Tagging as clap::Args>::augment_args(clap::Command::new("own"));
+    let command = AwsProvider::program().command::<tagging::Flags>();
+    let own = <tagging::Flags as clap::Args>::augment_args(clap::Command::new("own"));
     let own: Vec<_> = own.get_arguments().filter_map(|arg| arg.get_long()).collect();
     page += &flags(command.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| own.contains(&long))));
     page

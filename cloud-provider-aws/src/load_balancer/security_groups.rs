@@ -160,7 +160,7 @@ async fn find_named(shared: &Shared, name: &str) -> Result<Option<String>> {
     })?;
     if !missing.is_empty() {
         shared.forget_groups();
-        shared.client().create_tags(&group.id, &missing).await?;
+        shared.client().create_tags(&[&group.id], &missing).await?;
         shared.forget_groups();
     }
     Ok(Some(group.id))

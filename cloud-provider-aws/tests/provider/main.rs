@@ -6,4 +6,5 @@ mod instances;
 mod network;
 mod start;
 mod support;
+mod tagging;
 mod trust;

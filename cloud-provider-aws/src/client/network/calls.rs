@@ -74,15 +74,15 @@ impl Client {
         const OPERATION: &str = "DescribeRouteTables";
         // The API allows 100 a page here.
         let request = self.ec2().describe_route_tables().filters(filter("vpc-id", [vpc])).max_results(100);
-        all_pages(Service::Ec2, OPERATION, |token| {
+        let pages = all_pages(Service::Ec2, OPERATION, |token| {
             let request = request.clone().set_next_token(token);
             async move {
                 let answer = self.call(Service::Ec2, OPERATION, Access::Read, request.send()).await?;
                 let tables = answer.route_tables.unwrap_or_default().into_iter().map(route_table);
                 Ok((tables.collect(), answer.next_token))
             }
-        })
-        .await
+        });
+        self.timed("describe_route_tables", pages).await
     }
 
     /// The security groups asked for.
@@ -96,15 +96,15 @@ impl Client {
             Groups::Ids(ids) => vec![filter("group-id", ids.iter().map(String::as_str))],
         };
         let request = self.ec2().describe_security_groups().set_filters(Some(filters)).max_results(PAGE);
-        all_pages(Service::Ec2, OPERATION, |token| {
+        let pages = all_pages(Service::Ec2, OPERATION, |token| {
             let request = request.clone().set_next_token(token);
             async move {
                 let answer = self.call(Service::Ec2, OPERATION, Access::Read, request.send()).await?;
                 let groups = answer.security_groups.unwrap_or_default().into_iter().filter_map(security_group);
                 Ok((groups.collect(), answer.next_token))
             }
-        })
-        .await
+        });
+        self.timed("describe_security_groups", pages).await
     }
 
     /// Makes a security group and gives its ID.
@@ -146,10 +146,20 @@ impl Client {
         self.call(Service::Ec2, "RevokeSecurityGroupIngress", Access::Write, request).await.map(drop)
     }
 
-    /// Sets tags of one resource of EC2.
-    pub async fn create_tags(&self, resource: &str, tags: &Tags) -> Result<()> {
-        let request = self.ec2().create_tags().resources(resource).set_tags(Some(sdk_tags(tags))).send();
-        self.call(Service::Ec2, "CreateTags", Access::Write, request).await.map(drop)
+    /// Sets tags of resources of EC2, at most a thousand. One that does not exist fails all.
+    pub async fn create_tags(&self, resources: &[&str], tags: &Tags) -> Result<()> {
+        let resources = resources.iter().map(|&resource| resource.to_owned()).collect();
+        let request = self.ec2().create_tags().set_resources(Some(resources)).set_tags(Some(sdk_tags(tags))).send();
+        let call = self.call(Service::Ec2, "CreateTags", Access::Write, request);
+        self.timed("create_tags", call).await.map(drop)
+    }
+
+    /// Takes tags with exactly these values off resources of EC2, at most a thousand. One that does not exist fails all.
+    pub async fn delete_tags(&self, resources: &[&str], tags: &Tags) -> Result<()> {
+        let resources = resources.iter().map(|&resource| resource.to_owned()).collect();
+        let request = self.ec2().delete_tags().set_resources(Some(resources)).set_tags(Some(sdk_tags(tags))).send();
+        let call = self.call(Service::Ec2, "DeleteTags", Access::Write, request);
+        self.timed("delete_tags", call).await.map(drop)
     }
 }
 
