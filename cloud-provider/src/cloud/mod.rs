@@ -9,6 +9,7 @@ mod load_balancers;
 mod locks;
 mod pod_ranges;
 mod reconcile;
+pub mod routes;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use load_balancers::{
 pub use locks::KeyedLocks;
 pub use pod_ranges::{Assignment, PodRanges};
 pub use reconcile::{Applied, Model, Operation, Reconciler};
+pub use routes::Routes;
 
 /// One cloud, as the controllers see it.
 pub trait Cloud: Send + Sync + 'static {
@@ -40,6 +42,11 @@ pub trait Cloud: Send + Sync + 'static {
     /// Ranges of pods' addresses that the cloud assigns to nodes, for the node IPAM controller with
     /// `--cidr-allocator-type=CloudAllocator`.
     fn pod_ranges(&self) -> Option<Arc<dyn PodRanges>> {
+        None
+    }
+
+    /// Routes to the pods of nodes, for the route controller.
+    fn routes(&self) -> Option<Arc<dyn Routes>> {
         None
     }
 }

@@ -61,7 +61,7 @@ impl Backoff {
     pub const SERVICES: Backoff = Backoff { base: Duration::from_secs(5), max: Duration::from_secs(300), bucket: None };
 
     /// The delay after `failures` earlier failures.
-    fn delay(&self, failures: u32) -> Duration {
+    pub(crate) fn delay(&self, failures: u32) -> Duration {
         2u32.checked_pow(failures)
             .and_then(|factor| self.base.checked_mul(factor))
             .map_or(self.max, |delay| delay.min(self.max))
