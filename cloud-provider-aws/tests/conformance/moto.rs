@@ -144,6 +144,7 @@ impl Subject for OnMoto {
             disturbances: Vec::new(),
             leader_election: true,
             grace: Duration::from_secs(60),
+            routes: None,
         }
     }
 

@@ -67,6 +67,7 @@ impl Subject for OnSimulator {
             ],
             leader_election: true,
             grace: Duration::from_secs(60),
+            routes: None,
         }
     }
 

@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     Error,
-    config::feature_gates::ADDITIONAL_LABELS_RECONCILIATION,
+    config::feature_gates::{ADDITIONAL_LABELS_RECONCILIATION, WATCH_BASED_ROUTES_RECONCILIATION},
     controllers::{
         Managed, node,
         node_ipam::{self, CloudAllocator, RangeAllocator},
-        node_lifecycle, service,
+        node_lifecycle, route, service,
     },
     error::Result,
 };
@@ -24,6 +24,7 @@ pub(super) const CORE: &[(Controller, Build)] = &[
     (names::CLOUD_NODE_LIFECYCLE, cloud_node_lifecycle),
     (names::SERVICE_LB, service_lb),
     (names::NODE_IPAM, node_ipam),
+    (names::NODE_ROUTE, node_route),
 ];
 
 fn cloud_node(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
@@ -111,6 +112,26 @@ fn node_ipam(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
             Box::new(CloudAllocator::new(ranges, nodes, client, recorder, stack, metrics))
         }
     }))
+}
+
+fn node_route(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
+    let flags = &parts.settings.cloud;
+    if !flags.configure_routes {
+        tracing::info!("will not configure cloud provider routes, --configure-cloud-routes=false");
+        return Ok(None);
+    }
+    let Some(routes) = parts.cloud.routes() else {
+        tracing::warn!("--configure-cloud-routes is set, but cloud provider does not support routes");
+        return Ok(None);
+    };
+    let pacing = match parts.settings.feature_gates.enabled(WATCH_BASED_ROUTES_RECONCILIATION) {
+        true => route::Pacing::Watch(parts.settings.min_resync_period),
+        false => route::Pacing::Timer(flags.route_reconciliation_period),
+    };
+    let settings = route::Settings { cluster_cidrs: route::ClusterCidrs::parse(&flags.cluster_cidrs)?, pacing };
+    let controller =
+        route::RouteController::new(routes, parts.nodes, parts.client, parts.recorder, settings, &parts.metrics);
+    Ok(Some(Box::new(controller)))
 }
 
 fn no_instances(controller: Controller) -> Option<Box<dyn Managed>> {

@@ -6,7 +6,7 @@ use cloud_provider::cloud::Cloud;
 use cloud_provider::cluster::events::Sink;
 use cloud_provider::cluster::objects::{Node, Service};
 use cloud_provider::cluster::store::Store;
-use cloud_provider::controllers::{node, node_lifecycle, service};
+use cloud_provider::controllers::{node, node_lifecycle, route, service};
 use cloud_provider::metrics::Metrics;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
@@ -21,6 +21,8 @@ pub struct Settings {
     pub node_lifecycle: node_lifecycle::Settings,
     /// Of the service controller.
     pub service: service::Settings,
+    /// Of the route controller, which runs where these are given and the cloud has routes.
+    pub route: Option<route::Settings>,
 }
 
 /// Running controllers. Dropping them is what `SIGKILL` is to a process: they stop at their next await, and what they had
@@ -68,6 +70,17 @@ impl Controllers {
                 client.clone(),
                 sink.recorder("service-controller"),
                 settings.service,
+                &metrics,
+            );
+            tasks.spawn(controller.run(token.clone()));
+        }
+        if let (Some(routes), Some(settings)) = (cloud.routes(), settings.route) {
+            let controller = route::RouteController::new(
+                routes,
+                nodes.clone(),
+                client.clone(),
+                sink.recorder("route_controller"),
+                settings,
                 &metrics,
             );
             tasks.spawn(controller.run(token.clone()));

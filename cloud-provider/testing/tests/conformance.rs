@@ -8,20 +8,26 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use cloud_provider::cloud::{Cloud, Gate};
-use cloud_provider::controllers::node_lifecycle;
+use cloud_provider::controllers::{node_lifecycle, route};
 use cloud_provider::error::Kind;
 use cloud_provider_testing::cloud::{Backend, Fault, MemoryCloud, NAME, Operation, Power, Rule};
 use cloud_provider_testing::conformance::{
-    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Run, ServiceKind, Start, Subject,
+    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Route, RouteSupport, Run,
+    ServiceKind, Start, Subject,
 };
 use cloud_provider_testing::control_plane;
 use cloud_provider_testing::in_process::{Controllers, Settings};
+
+/// The memory cloud does not look into destinations.
+const ROUTES: RouteSupport = RouteSupport { ipv6: true };
 
 /// Young nodes would otherwise be kept for a minute.
 const GRACE: Duration = Duration::from_secs(10);
 
 struct Memory {
     settling: Duration,
+    /// When controllers look at routes.
+    pacing: route::Pacing,
 }
 
 #[async_trait]
@@ -29,13 +35,14 @@ impl Factory for Memory {
     async fn subject(&self) -> anyhow::Result<Box<dyn Subject>> {
         let backend = Backend::new();
         backend.set_settling(self.settling);
-        Ok(Box::new(OnMemory { backend, names: Mutex::default() }))
+        Ok(Box::new(OnMemory { backend, names: Mutex::default(), pacing: self.pacing }))
     }
 }
 
 struct OnMemory {
     backend: Arc<Backend>,
     names: Mutex<usize>,
+    pacing: route::Pacing,
 }
 
 #[async_trait]
@@ -57,11 +64,12 @@ impl Subject for OnMemory {
             ],
             leader_election: false,
             grace: GRACE,
+            routes: Some(ROUTES),
         }
     }
 
     async fn start(&self, start: Start<'_>) -> anyhow::Result<Box<dyn Controller>> {
-        Ok(Box::new(InProcess::start(&self.backend, start.kubeconfig.to_owned()).await?))
+        Ok(Box::new(InProcess::start(&self.backend, start.kubeconfig.to_owned(), self.pacing).await?))
     }
 
     async fn add_instances(&self, count: usize) -> anyhow::Result<Vec<String>> {
@@ -99,6 +107,20 @@ impl Subject for OnMemory {
         Ok(())
     }
 
+    async fn routes(&self) -> anyhow::Result<BTreeSet<Route>> {
+        let view = |entry: cloud_provider_testing::cloud::RouteEntry| Route {
+            destination: entry.destination,
+            node: self.backend.machine(&entry.target).map(|machine| machine.name),
+        };
+        Ok(self.backend.routes().into_iter().map(view).collect())
+    }
+
+    async fn add_foreign_route(&self, destination: &str, node: &str) -> anyhow::Result<()> {
+        let machine = self.backend.machine_of(node).context("there is no such machine")?;
+        self.backend.put_route(destination, machine.id);
+        Ok(())
+    }
+
     async fn belongings(&self) -> anyhow::Result<BTreeSet<String>> {
         Ok(self.backend.made_by_controllers())
     }
@@ -133,16 +155,18 @@ struct InProcess {
 }
 
 impl InProcess {
-    async fn start(backend: &Arc<Backend>, kubeconfig: PathBuf) -> anyhow::Result<Self> {
+    async fn start(backend: &Arc<Backend>, kubeconfig: PathBuf, pacing: route::Pacing) -> anyhow::Result<Self> {
         let client = control_plane::client(&std::fs::read_to_string(kubeconfig)?).await?;
-        let cloud: Arc<dyn Cloud> = Arc::new(MemoryCloud::new(backend, Gate::open()));
+        let cloud: Arc<dyn Cloud> = Arc::new(MemoryCloud::new(backend, Gate::open()).with_routes());
         assert_eq!(cloud.name(), NAME);
         let lifecycle = node_lifecycle::Settings {
             monitor_period: Duration::from_secs(2),
             grace_young: GRACE,
             ..node_lifecycle::Settings::default()
         };
-        let settings = Settings { node_lifecycle: lifecycle, ..Settings::default() };
+        let ranges: Vec<String> = ROUTES.cluster_cidr().split(',').map(str::to_owned).collect();
+        let route = route::Settings { cluster_cidrs: route::ClusterCidrs::parse(&ranges)?, pacing };
+        let settings = Settings { node_lifecycle: lifecycle, route: Some(route), ..Settings::default() };
         Ok(Self { controllers: Mutex::new(Some(Controllers::start(&client, &cloud, settings))) })
     }
 
@@ -169,10 +193,12 @@ impl Controller for InProcess {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cloud_that_answers_at_once_conforms() {
-    conformance::run(&Memory { settling: Duration::ZERO }, Run::default()).await.unwrap();
+    let pacing = route::Pacing::Timer(Duration::from_secs(2));
+    conformance::run(&Memory { settling: Duration::ZERO, pacing }, Run::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cloud_whose_changes_take_their_time_conforms() {
-    conformance::run(&Memory { settling: Duration::from_millis(700) }, Run::default()).await.unwrap();
+    let pacing = route::Pacing::Watch(Duration::from_secs(12 * 3600));
+    conformance::run(&Memory { settling: Duration::from_millis(700), pacing }, Run::default()).await.unwrap();
 }

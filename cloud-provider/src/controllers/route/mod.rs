@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use cluster_cidrs::ClusterCidrs;
 
-use super::Managed;
+use super::{Managed, plan::Plan};
 use crate::{
     cloud::Routes,
     cluster::{
@@ -211,5 +211,9 @@ impl Managed for RouteController {
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
         Self::run(*self, token).await;
         Ok(())
+    }
+
+    async fn plan(&self) -> Plan {
+        Self::plan(self).await
     }
 }

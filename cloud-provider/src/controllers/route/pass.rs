@@ -54,7 +54,6 @@ impl RouteController {
 
     /// What the next pass would change.
     pub async fn plan(&self) -> Plan {
-        self.nodes.synced().await;
         let mut plan = Plan::default();
         let nodes = self.nodes.list();
         let routes = match self.routes.list(&nodes).await {

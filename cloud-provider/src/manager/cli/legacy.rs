@@ -3,7 +3,7 @@
 
 use super::Flag;
 use crate::{
-    config::feature_gates::{Gate, WATCH_BASED_ROUTES_RECONCILIATION, WEBHOOK},
+    config::feature_gates::{Gate, WEBHOOK},
     manager::options::values::Switches,
 };
 
@@ -60,13 +60,11 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("use-service-account-credentials", "all controllers use the identity of the process"),
     ("kube-api-content-type", "requests to the API server are always JSON"),
     ("contention-profiling", "blocking is not profiled"),
-    ("route-reconciliation-period", "routes are not managed yet"),
     ("webhooks", "webhooks are not served yet"),
 ];
 
 /// Feature gates of the same kind.
-const GATES_WITHOUT_EFFECT: &[(Gate, &str)] =
-    &[(WATCH_BASED_ROUTES_RECONCILIATION, "routes are not managed yet"), (WEBHOOK, "webhooks are not served yet")];
+const GATES_WITHOUT_EFFECT: &[(Gate, &str)] = &[(WEBHOOK, "webhooks are not served yet")];
 
 /// The removed flag of a name.
 pub(super) fn removed(name: &str) -> Option<&'static Removed> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::NAME;
 use super::calls::{Call, Operation, Rule};
-use super::model::{Account, LoadBalancer, Power, VirtualMachine};
+use super::model::{Account, LoadBalancer, Power, RouteEntry, VirtualMachine};
 
 /// The region, of which all zones are part.
 pub(super) const REGION: &str = "memory-1";
@@ -97,7 +97,7 @@ impl Backend {
         }
     }
 
-    /// Terminates the machine of a node; load balancers forget it, as clouds do.
+    /// Terminates the machine of a node; load balancers forget it, and its routes become black holes, as clouds do.
     pub fn terminate(&self, name: &str) {
         let mut inner = self.lock();
         let gone: Vec<String> =
@@ -130,6 +130,24 @@ impl Backend {
         balancers.chain(firewalls).collect()
     }
 
+    /// The route table, entries on their way out included.
+    pub fn routes(&self) -> Vec<RouteEntry> {
+        self.lock().account.routes.values().cloned().collect()
+    }
+
+    /// Adds or replaces a route as somebody else would; `target` is the ID of a machine, or anything else.
+    pub fn put_route(&self, destination: impl Into<String>, target: impl Into<String>) {
+        let (destination, target) = (destination.into(), target.into());
+        let entry =
+            RouteEntry { destination: destination.clone(), target, busy_until: Instant::now(), deleting: false };
+        self.lock().account.routes.insert(destination, entry);
+    }
+
+    /// Removes a route as somebody else would.
+    pub fn remove_route(&self, destination: &str) -> bool {
+        self.lock().account.routes.remove(destination).is_some()
+    }
+
     /// New machines stand in these zones in turn.
     pub fn set_zones(&self, zones: Vec<String>) {
         self.lock().zones = zones;
@@ -140,7 +158,7 @@ impl Backend {
         self.lock().latency = time;
     }
 
-    /// From now on a load balancer is busy for so long with each change, its creation and deletion included.
+    /// From now on a load balancer or a route is busy for so long with each change, its creation and deletion included.
     pub fn set_settling(&self, time: Duration) {
         self.lock().settling = time;
     }

@@ -33,12 +33,18 @@ pub enum Operation {
     PutFirewall,
     /// Removes a firewall, which no load balancer may use any more.
     DeleteFirewall,
+    /// The whole route table.
+    DescribeRoutes,
+    /// A new route to a machine; refused where the destination has one.
+    CreateRoute,
+    /// Removes the route of a destination.
+    DeleteRoute,
 }
 
 impl Operation {
     fn access(self) -> Access {
         match self {
-            Self::DescribeMachines | Self::DescribeLoadBalancer => Access::Read,
+            Self::DescribeMachines | Self::DescribeLoadBalancer | Self::DescribeRoutes => Access::Read,
             _ => Access::Write,
         }
     }
@@ -204,7 +210,7 @@ impl Backend {
 
 /// The conditions that a call meets.
 pub(super) struct Terms<'a> {
-    /// How long a change keeps a load balancer busy.
+    /// How long a change keeps a load balancer or a route busy.
     pub(super) settling: Duration,
     /// Machines that the answer leaves out.
     pub(super) hidden: &'a std::collections::BTreeSet<String>,

@@ -23,12 +23,22 @@ pub(super) struct ByPage {
 }
 
 /// How a node names its machine.
-#[derive(Clone, Serialize, Deserialize)]
-enum Handle {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Handle {
     Id(String),
     Name(String),
     Foreign,
     Malformed(String),
+}
+
+impl Handle {
+    pub(super) fn machine<'a>(&self, account: &'a Account) -> Option<&'a VirtualMachine> {
+        match self {
+            Self::Id(id) => account.machines.get(id),
+            Self::Name(name) => account.named.get(name).and_then(|id| account.machines.get(id)),
+            Self::Foreign | Self::Malformed(_) => None,
+        }
+    }
 }
 
 /// What the cloud says about one of the machines it was asked for.
@@ -57,12 +67,7 @@ impl Request for DescribeMachines {
     }
 
     fn carry_out(&self, account: &mut Account, terms: &Terms<'_>) -> Result<Self::Answer> {
-        let find = |handle: &Handle| match handle {
-            Handle::Id(id) => account.machines.get(id),
-            Handle::Name(name) => account.named.get(name).and_then(|id| account.machines.get(id)),
-            Handle::Foreign | Handle::Malformed(_) => None,
-        };
-        let answer = |handle: &Handle| match find(handle) {
+        let answer = |handle: &Handle| match handle.machine(account) {
             Some(machine) if terms.hidden.contains(&machine.id) => None,
             Some(machine) => Some(Found::Machine(machine.clone())),
             None => Some(Found::None),
@@ -106,7 +111,8 @@ impl Instances for ByPage {
     }
 }
 
-fn handle(node: &Node) -> Handle {
+/// How `node` names its machine.
+pub(super) fn handle(node: &Node) -> Handle {
     let Some(id) = node.provider_id() else { return Handle::Name(node.name().to_owned()) };
     match id.split_once("://") {
         Some((NAME, rest)) => match rest.rsplit_once('/') {

@@ -14,19 +14,20 @@ mod load_balancers;
 mod model;
 mod provider;
 mod remote;
+mod routes;
 mod served;
 mod wire;
 
 use std::sync::Arc;
 
 use cloud_provider::Error;
-use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler};
+use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler, Routes};
 
 pub use backend::Backend;
 pub use calls::{Call, Fault, Operation, Rule};
 pub use controller::controller;
 pub use load_balancers::{ID_ANNOTATION, REJECT_ANNOTATION, REPORT_ID_ANNOTATION, SHARED_ANNOTATION};
-pub use model::{Listener, LoadBalancer, Power, VirtualMachine};
+pub use model::{Listener, LoadBalancer, Power, RouteEntry, VirtualMachine};
 pub use provider::{Flags, MemoryProvider};
 pub use served::Served;
 
@@ -37,6 +38,8 @@ pub const NAME: &str = "memory";
 pub struct MemoryCloud {
     instances: Arc<instances::ByPage>,
     load_balancers: Arc<Reconciler<load_balancers::Balancing>>,
+    routes: Option<Arc<routes::Table>>,
+    client: calls::Client,
 }
 
 impl MemoryCloud {
@@ -56,8 +59,18 @@ impl MemoryCloud {
     fn with(client: calls::Client) -> Self {
         Self {
             instances: Arc::new(instances::ByPage::new(client.clone())),
-            load_balancers: Arc::new(Reconciler::new(load_balancers::Balancing::new(client))),
+            load_balancers: Arc::new(Reconciler::new(load_balancers::Balancing::new(client.clone()))),
+            routes: None,
+            client,
         }
+    }
+
+    /// The same cloud with its route table declared: off by default, since a controller manager on a cloud with routes does
+    /// not start without `--cluster-cidr`.
+    #[must_use]
+    pub fn with_routes(self) -> Self {
+        let table = routes::Table::new(self.client.clone());
+        Self { routes: Some(Arc::new(table)), ..self }
     }
 }
 
@@ -76,5 +89,9 @@ impl Cloud for MemoryCloud {
 
     fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
         Some(Arc::clone(&self.load_balancers) as Arc<dyn LoadBalancers>)
+    }
+
+    fn routes(&self) -> Option<Arc<dyn Routes>> {
+        self.routes.clone().map(|table| table as Arc<dyn Routes>)
     }
 }

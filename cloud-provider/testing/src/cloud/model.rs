@@ -74,6 +74,28 @@ impl LoadBalancer {
     }
 }
 
+/// An entry of the route table, which has one for each destination. While it is busy with its last change, further
+/// changes are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteEntry {
+    /// The network that it is for, in the spelling of whoever made it.
+    pub destination: String,
+    /// Where it leads: the ID of a machine, which may be gone, or the name of something that is no machine.
+    pub target: String,
+    /// Until when it is busy.
+    #[serde(with = "wire::moment")]
+    pub(super) busy_until: Instant,
+    /// Whether it goes when it is no longer busy.
+    pub(super) deleting: bool,
+}
+
+impl RouteEntry {
+    /// Whether it is busy with its last change.
+    pub fn is_pending(&self) -> bool {
+        self.busy_until > Instant::now()
+    }
+}
+
 /// Everything in the account. Firewalls are a second kind of thing that a service owns: the node ports that traffic may
 /// come in at, by the name of the load balancer, which holds on to its firewall.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +105,8 @@ pub(super) struct Account {
     pub(super) named: BTreeMap<String, String>,
     pub(super) load_balancers: BTreeMap<String, LoadBalancer>,
     pub(super) firewalls: BTreeMap<String, BTreeSet<i32>>,
+    /// By destination.
+    pub(super) routes: BTreeMap<String, RouteEntry>,
     pub(super) made: u32,
 }
 
@@ -90,6 +114,7 @@ impl Account {
     /// Lets go what has been on its way out for long enough.
     pub(super) fn settle(&mut self) {
         self.load_balancers.retain(|_, balancer| !balancer.deleting || balancer.is_pending());
+        self.routes.retain(|_, route| !route.deleting || route.is_pending());
     }
 
     pub(super) fn next(&mut self) -> u32 {

@@ -27,6 +27,8 @@ use super::{Backend, MemoryCloud, NAME};
 /// Latency = 20ms
 /// Settling = 1s
 /// ```
+///
+/// Either way `Routes = true` declares the route table.
 #[derive(Debug)]
 pub struct MemoryProvider;
 
@@ -49,6 +51,7 @@ struct Global {
     zones: Vec<String>,
     latency: GoDuration,
     settling: GoDuration,
+    routes: bool,
 }
 
 impl Default for Global {
@@ -60,6 +63,7 @@ impl Default for Global {
             zones: Vec::new(),
             latency: GoDuration::ZERO,
             settling: GoDuration::ZERO,
+            routes: false,
         }
     }
 }
@@ -77,11 +81,11 @@ impl Provider for MemoryProvider {
         for warning in warnings {
             tracing::warn!(%warning, "cloud config");
         }
-        if !global.endpoint.is_empty() {
-            return Ok(MemoryCloud::remote(&global.endpoint, context.gate)?.into());
-        }
-        let backend = own(&global);
-        Ok(MemoryCloud::new(&backend, context.gate).into())
+        let cloud = match global.endpoint.as_str() {
+            "" => MemoryCloud::new(&own(&global), context.gate),
+            endpoint => MemoryCloud::remote(endpoint, context.gate)?,
+        };
+        Ok(if global.routes { cloud.with_routes() } else { cloud }.into())
     }
 }
 

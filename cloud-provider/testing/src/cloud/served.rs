@@ -42,6 +42,7 @@ use super::calls::{Fault, Operation, Request, Rule};
 use super::instances::DescribeMachines;
 use super::load_balancers::{ChangeLoadBalancer, DescribeLoadBalancer};
 use super::model::Power;
+use super::routes::{ChangeRoute, DescribeRoutes};
 use super::wire::{Failure, FailureKind};
 
 /// Larger requests are refused; 5,000 backends have some 70 KiB.
@@ -131,6 +132,8 @@ async fn route(backend: &Backend, method: &Method, path: &str, body: &[u8]) -> R
         Some(DescribeMachines::PATH) => call::<DescribeMachines>(backend, body).await,
         Some(DescribeLoadBalancer::PATH) => call::<DescribeLoadBalancer>(backend, body).await,
         Some(ChangeLoadBalancer::PATH) => call::<ChangeLoadBalancer>(backend, body).await,
+        Some(DescribeRoutes::PATH) => call::<DescribeRoutes>(backend, body).await,
+        Some(ChangeRoute::PATH) => call::<ChangeRoute>(backend, body).await,
         _ => {
             let parts: Vec<&str> = path.split('/').skip(1).collect();
             control(backend, method, &parts, body)
@@ -215,6 +218,7 @@ fn control(backend: &Backend, method: &Method, path: &[&str], body: &[u8]) -> Re
         (&Method::DELETE, ["control", "machines", name]) => json(&backend.terminate(name)),
         (&Method::GET, ["control", "load-balancers"]) => json(&backend.load_balancers()),
         (&Method::DELETE, ["control", "load-balancers", name]) => json(&backend.remove_load_balancer(name)),
+        (&Method::GET, ["control", "routes"]) => json(&backend.routes()),
         (&Method::PUT, ["control", "pace"]) => {
             let pace: Pace = parse(body)?;
             if let Some(ms) = pace.latency_ms {

@@ -9,6 +9,7 @@ mod bench;
 mod lifecycle;
 mod nodes;
 mod restarts;
+mod routes;
 mod services;
 mod watch;
 
@@ -72,6 +73,16 @@ pub trait Subject: Send + Sync {
 
     /// Makes it behave again.
     async fn heal(&self) -> anyhow::Result<()>;
+
+    /// The cluster's routes, and those of others in the same table. Asked only where routes are declared.
+    async fn routes(&self) -> anyhow::Result<BTreeSet<Route>> {
+        bail!("this cloud declares no routes")
+    }
+
+    /// Adds a route to the instance of a node as somebody else would, to a destination that is not the cluster's.
+    async fn add_foreign_route(&self, destination: &str, node: &str) -> anyhow::Result<()> {
+        bail!("this cloud declares no routes, so none to {destination} by {node}")
+    }
 
     /// How often each call was made so far.
     async fn calls(&self) -> anyhow::Result<BTreeMap<String, u64>>;
@@ -172,6 +183,23 @@ pub struct Declared {
     pub leader_election: bool,
     /// How long a young node's instance has to be gone before the node is deleted.
     pub grace: Duration,
+    /// What its routes can do; `None` where it has none.
+    pub routes: Option<RouteSupport>,
+}
+
+/// What the routes of a cloud can do. Its controllers run with `--cluster-cidr` as [`RouteSupport::cluster_cidr`] says, in
+/// all scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteSupport {
+    /// Whether there are IPv6 routes.
+    pub ipv6: bool,
+}
+
+impl RouteSupport {
+    /// The value of `--cluster-cidr`.
+    pub fn cluster_cidr(self) -> &'static str {
+        if self.ipv6 { "10.200.0.0/16,fd00:200::/48" } else { "10.200.0.0/16" }
+    }
 }
 
 /// A kind of load balancer, and how a service asks for it.
@@ -205,6 +233,15 @@ pub struct LoadBalancer {
     pub ports: BTreeSet<i32>,
     /// The names of the nodes behind it.
     pub backends: BTreeSet<String>,
+}
+
+/// A route as it stands in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The network that it is for.
+    pub destination: String,
+    /// The name of the node that it leads to; `None` where that is gone.
+    pub node: Option<String>,
 }
 
 /// How an API misbehaves.
@@ -258,6 +295,10 @@ fn has_services(declared: &Declared) -> bool {
     !declared.services.is_empty()
 }
 
+fn has_routes(declared: &Declared) -> bool {
+    declared.routes.is_some()
+}
+
 const SCENARIOS: &[Scenario] = &[
     scenario!("nodes-initialise-in-batches", has_instances, nodes::initialise_in_batches),
     scenario!("nodes-initialise-through-disturbances", has_instances, nodes::initialise_through_disturbances),
@@ -268,6 +309,10 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("load-balancer-removed-by-hand", has_services, services::removed_by_hand),
     scenario!("services-through-disturbances", has_services, services::through_disturbances),
     scenario!("restart-changes-nothing", has_services, restarts::changes_nothing),
+    scenario!("routes-follow-nodes", has_routes, routes::follow_nodes),
+    scenario!("routes-of-vanished-nodes-are-removed", has_routes, routes::of_vanished_nodes),
+    scenario!("routes-through-disturbances", has_routes, routes::through_disturbances),
+    scenario!("restart-leaves-routes-alone", has_routes, routes::restart_changes_nothing),
     scenario!("killed-at-20-points", has_services, restarts::killed_at_points),
     scenario!("standby-takes-over", |declared| declared.leader_election, restarts::standby_takes_over),
 ];

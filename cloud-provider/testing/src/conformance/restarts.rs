@@ -37,13 +37,13 @@ pub(super) async fn changes_nothing(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn writes(bench: &Bench) -> anyhow::Result<u64> {
+pub(super) async fn writes(bench: &Bench) -> anyhow::Result<u64> {
     let calls = bench.subject.calls().await?;
     Ok(calls.iter().filter(|(call, _)| (bench.declared.writes)(call)).map(|(_, count)| count).sum())
 }
 
 /// Leases aside, which every controller renews.
-fn kubernetes_writes(bench: &Bench) -> anyhow::Result<Vec<String>> {
+pub(super) fn kubernetes_writes(bench: &Bench) -> anyhow::Result<Vec<String>> {
     let user = bench.user();
     let changes = |resource: &str| !resource.ends_with("reviews") && resource != "leases";
     let requests =
