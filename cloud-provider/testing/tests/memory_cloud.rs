@@ -78,6 +78,54 @@ async fn two_processes_share_a_cloud_that_outlives_them() {
     assert_eq!(calls["CreateLoadBalancer"], json!({ "calls": 1, "failed": 0 }));
 }
 
+/// The start conditions of the route controller, on a cloud that has routes.
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_need_their_ranges_or_are_turned_off() {
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
+    let kubeconfig = plane.write_kubeconfig("ccm", &plane.kubeconfig()).unwrap();
+    let backend = Backend::new();
+    let cloud = backend.serve(0).await.unwrap();
+    let config = plane.dir().join("routes.conf");
+    std::fs::write(&config, format!("{}\nRoutes = true\n", cloud.cloud_config())).unwrap();
+    let start = |name: &str, flags: &[&str]| {
+        let program = controller(BINARY, name, &cloud, &plane, &kubeconfig).unwrap();
+        let program = program.arg("--leader-elect=false").arg(format!("--cloud-config={}", config.display()));
+        program.args(flags).spawn().unwrap()
+    };
+
+    for (name, flag) in [
+        ("empty", "--cluster-cidr="),
+        ("no-cidr", "--cluster-cidr=10.244.0.0"),
+        ("one-family", "--cluster-cidr=10.244.0.0/16,10.245.0.0/16"),
+        ("three", "--cluster-cidr=10.244.0.0/16,fd00::/48,fd01::/48"),
+    ] {
+        let refused = start(name, &[flag]);
+        assert_eq!(refused.wait(SOON).await.unwrap().code(), Some(1), "{name}");
+        let log = refused.log();
+        assert!(log.contains("--cluster-cidr: ") && log.contains("--configure-cloud-routes=false"), "{name}: {log}");
+    }
+    let off = start("off", &["--configure-cloud-routes=false"]);
+    let disabled = start("disabled", &["--controllers=*,-route"]);
+    for (name, gate) in [("timer", "false"), ("watch", "true")] {
+        backend.forget_calls();
+        let gate = format!("--feature-gates=CloudControllerManagerWatchBasedRoutesReconciliation={gate}");
+        let on = start(name, &["--cluster-cidr=10.244.0.0/16,fd00::/48", &gate]);
+        eventually(SOON, || async {
+            on.check_running()?;
+            anyhow::ensure!(backend.count(Operation::DescribeRoutes) > 0, "routes are not listed");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert!(!on.log().contains("not in effect"), "{}", on.log());
+    }
+    backend.forget_calls();
+    for process in [off, disabled] {
+        process.check_running().unwrap();
+    }
+    assert_eq!(backend.count(Operation::DescribeRoutes), 0);
+}
+
 #[tokio::test]
 async fn a_control_request_that_makes_no_sense_is_refused() {
     let cloud = Backend::new().serve(0).await.unwrap();

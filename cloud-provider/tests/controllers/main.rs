@@ -5,4 +5,5 @@
 mod harness;
 mod node;
 mod node_lifecycle;
+mod route;
 mod service;
