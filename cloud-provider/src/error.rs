@@ -118,6 +118,11 @@ impl Error {
         self.inner.kind == Kind::NotFound
     }
 
+    /// Whether it tells of a server that fails or has enough, and nothing about the thing that was asked for.
+    pub fn is_outage(&self) -> bool {
+        matches!(self.inner.kind, Kind::Transient | Kind::Throttled { .. })
+    }
+
     /// How long to wait before the next try, where the cloud or the provider said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.inner.kind {

@@ -4,7 +4,7 @@
 //! in time; kube's own retries (15 of them, waiting up to 1000 s) are off and ours are few, so that the back-off
 //! of the work queues stays in charge; tokens, certificates and CA bundles are read again when their files
 //! change; requests are counted as client-go counts them; and writes can be refused, for a dry run or when
-//! leadership has ended.
+//! leadership has ended; and while the API server fails, the requests of all clients together are few.
 //!
 //! Proxies: `proxy-url` of the kubeconfig needs a kube feature that is off; proxy variables of the environment
 //! are not used for the API server.
@@ -24,7 +24,11 @@ mod transport;
 use connection::Connection;
 use transport::{RequestMetrics, Transport};
 
+use super::outage::Outage;
 use super::token_bucket::TokenBucket;
+
+/// So many requests in a row without an answer, or answered with 5xx, mean that the API server fails.
+const OUTAGE: u32 = 3;
 
 /// How to reach the API server, and who we are.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +77,8 @@ pub struct Policy {
     pub silence: Duration,
     /// A rate limit of this client in place of the one in [`Settings`].
     pub limit: Option<Limit>,
+    /// Whether requests are spaced while the API server fails, see [`Outage`].
+    pub spaced: bool,
 }
 
 impl Policy {
@@ -83,6 +89,7 @@ impl Policy {
         retries: 5,
         silence: Duration::from_secs(330),
         limit: None,
+        spaced: true,
     };
 
     /// For token and access reviews, with upstream's rate and time limits.
@@ -92,6 +99,7 @@ impl Policy {
         retries: 0,
         silence: Duration::from_secs(330),
         limit: Some(Limit { qps: 200.0, burst: 400 }),
+        spaced: true,
     };
 
     /// For leases: a single attempt of `timeout`, never slowed.
@@ -102,6 +110,7 @@ impl Policy {
             retries: 0,
             silence: timeout,
             limit: Some(Limit { qps: 1000.0, burst: 1000 }),
+            spaced: false,
         }
     }
 }
@@ -170,6 +179,7 @@ pub struct Clients {
     settings: Arc<Settings>,
     metrics: RequestMetrics,
     gate: Option<Gate>,
+    outage: Arc<Outage>,
 }
 
 impl fmt::Debug for Clients {
@@ -181,7 +191,12 @@ impl fmt::Debug for Clients {
 impl Clients {
     /// Nothing is read or connected before [`Clients::client`].
     pub fn new(settings: Settings, metrics: &Metrics) -> Clients {
-        Clients { settings: Arc::new(settings), metrics: RequestMetrics::new(metrics), gate: None }
+        Clients {
+            settings: Arc::new(settings),
+            metrics: RequestMetrics::new(metrics),
+            gate: None,
+            outage: Arc::new(Outage::after(OUTAGE)),
+        }
     }
 
     /// The same, but clients made from it send writes only while `gate` answers `true`; else they fail with
@@ -206,6 +221,7 @@ impl Clients {
             bucket: limit.map(|limit| TokenBucket::new(limit.qps, limit.burst)),
             access: self.settings.access,
             gate: self.gate.clone(),
+            outage: Arc::clone(&self.outage),
             metrics: self.metrics.clone(),
         };
         let transport = Arc::new(transport);

@@ -1,20 +1,24 @@
 //! Events on Kubernetes objects, as core/v1 `Event`, created and patched and nothing else: the roles that
 //! operators granted to the Go controllers do not cover `events.k8s.io`.
 //!
-//! Recording never blocks: events wait in a queue of 1000, and those beyond it are counted and dropped.
-//! [`Sink::run`] writes them one after the other. On the way they pass client-go's correlation: repeats raise
-//! the count of the event that exists, many similar ones are folded into one, floods are dropped.
+//! Recording never blocks: events wait in queues of 16,384 together, and those beyond them are counted and dropped.
+//! [`Sink::run`] writes them, those about one object one after the other, those about others beside them. On the way they
+//! pass client-go's correlation: repeats raise the count of the event that exists, many similar ones are folded into one,
+//! floods are dropped.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use futures::future::join_all;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use prometheus::IntCounter;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -25,10 +29,14 @@ mod correlator;
 #[cfg(test)]
 mod tests;
 
+use crate::metrics::Metrics;
 use correlator::{Correlator, Observed};
 
-/// Events that wait to be written, as in client-go.
-const QUEUE: usize = 1000;
+/// Events that are written at the same time. Each lane has its own objects, and so its own correlation.
+const LANES: usize = 8;
+/// Events of one lane that wait to be written. All lanes together hold what the start of a cluster of 5,000 nodes says;
+/// client-go's queue holds 1000.
+const QUEUE: usize = 2048;
 /// Attempts per event, as in client-go.
 const ATTEMPTS: u32 = 12;
 /// Pause between attempts; the first one is a random part of it, so that processes do not move in step.
@@ -89,8 +97,8 @@ struct Recorded {
 #[derive(Clone, Debug)]
 pub struct Recorder {
     component: &'static str,
-    queue: mpsc::Sender<Recorded>,
-    dropped: Arc<AtomicU64>,
+    lanes: Arc<[mpsc::Sender<Recorded>]>,
+    dropped: IntCounter,
 }
 
 impl Recorder {
@@ -99,68 +107,93 @@ impl Recorder {
         let (subject, message, at) = (subject.clone(), message.into(), Timestamp::now());
         debug!(kind = subject.kind, object = subject.name, r#type = severity.name(), reason, message, "event");
         let recorded = Recorded { component: self.component, subject, severity, reason, message, at };
-        if self.queue.try_send(recorded).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            warn!("events are recorded faster than they are written, some are dropped");
+        if self.lanes[lane(&recorded.subject)].try_send(recorded).is_err() {
+            // Told once; the metric goes on.
+            if self.dropped.get() == 0 {
+                warn!("events are recorded faster than they are written, some are dropped");
+            }
+            self.dropped.inc();
         }
     }
+}
+
+/// Events about one object keep their order.
+fn lane(subject: &Subject) -> usize {
+    let mut hasher = DefaultHasher::new();
+    subject.hash(&mut hasher);
+    hasher.finish() as usize % LANES
 }
 
 /// Where recorders send their events, and what writes them.
 pub struct Sink {
     client: Client,
-    events: mpsc::Receiver<Recorded>,
-    queue: mpsc::Sender<Recorded>,
-    dropped: Arc<AtomicU64>,
+    waiting: Vec<mpsc::Receiver<Recorded>>,
+    lanes: Arc<[mpsc::Sender<Recorded>]>,
+    dropped: IntCounter,
 }
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("waiting", &self.events.len()).finish_non_exhaustive()
+        let waiting: usize = self.waiting.iter().map(mpsc::Receiver::len).sum();
+        f.debug_struct("Sink").field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 
 impl Sink {
     /// A sink that writes with `client`; nothing is written before [`Sink::run`].
     pub fn new(client: Client) -> Sink {
-        let (queue, events) = mpsc::channel(QUEUE);
-        Sink { client, events, queue, dropped: Arc::default() }
+        Self::counting(client, &Metrics::new())
+    }
+
+    /// The same; dropped events are counted in `event_recorder_dropped_events_total`.
+    pub fn counting(client: Client, metrics: &Metrics) -> Sink {
+        let (lanes, waiting): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(QUEUE)).unzip();
+        let dropped = metrics.counter(
+            "event_recorder_dropped_events_total",
+            "Events that were dropped because more waited to be written than the queue holds.",
+        );
+        Sink { client, waiting, lanes: lanes.into(), dropped }
     }
 
     /// A recorder that writes through this sink.
     pub fn recorder(&self, component: &'static str) -> Recorder {
-        Recorder { component, queue: self.queue.clone(), dropped: Arc::clone(&self.dropped) }
-    }
-
-    /// How many events were dropped so far because the queue was full, as a shared count.
-    pub fn dropped(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.dropped)
+        Recorder { component, lanes: Arc::clone(&self.lanes), dropped: self.dropped.clone() }
     }
 
     /// Writes events until `token` is cancelled, then those that still wait, once each and for 3 s at most.
-    pub async fn run(mut self, token: CancellationToken) {
-        let mut writer = Writer { client: self.client, correlator: Correlator::default() };
-        loop {
-            tokio::select! {
-                biased;
-                () = token.cancelled() => break,
-                Some(recorded) = self.events.recv() => writer.handle(recorded, &token).await,
-            }
-        }
-        self.events.close();
-        let drained = timeout(DRAIN, async {
-            while let Some(recorded) = self.events.recv().await {
-                writer.handle(recorded, &token).await;
-            }
+    pub async fn run(self, token: CancellationToken) {
+        let lanes = self.waiting.into_iter().map(|events| {
+            let writer = Writer { client: self.client.clone(), correlator: Correlator::default() };
+            writer.run(events, &token)
         });
-        if drained.await.is_err() {
-            warn!(waiting = self.events.len(), "stopped before all events were written");
-        }
+        join_all(lanes).await;
     }
 }
 
 struct Writer {
     client: Client,
     correlator: Correlator,
+}
+
+impl Writer {
+    async fn run(mut self, mut events: mpsc::Receiver<Recorded>, token: &CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                Some(recorded) = events.recv() => self.handle(recorded, token).await,
+            }
+        }
+        events.close();
+        let drained = timeout(DRAIN, async {
+            while let Some(recorded) = events.recv().await {
+                self.handle(recorded, token).await;
+            }
+        });
+        if drained.await.is_err() {
+            warn!(waiting = events.len(), "stopped before all events were written");
+        }
+    }
 }
 
 /// What an attempt to write came to.

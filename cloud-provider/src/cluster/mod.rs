@@ -3,6 +3,7 @@
 pub mod client;
 pub mod events;
 pub mod objects;
+pub mod outage;
 pub mod patch;
 pub mod store;
 pub mod token_bucket;

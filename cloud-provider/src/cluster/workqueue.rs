@@ -257,6 +257,29 @@ impl<K: Eq + Hash + Clone + Send> WorkQueue<K> {
         Some(batch)
     }
 
+    /// Adds to `batch` what is ready or becomes ready until `end` is over or the batch holds `max_items`. None once the
+    /// queue is shut down: the batch is to be given up then.
+    pub async fn gather(
+        &self,
+        batch: &mut Vec<Taken<K>>,
+        end: impl Future<Output = ()>,
+        max_items: usize,
+    ) -> Option<()> {
+        let mut end = std::pin::pin!(end);
+        while batch.len() < max_items {
+            if let Some(key) = self.try_next() {
+                batch.push(key);
+                continue;
+            }
+            tokio::select! {
+                biased;
+                more = self.next() => batch.push(more?),
+                () = &mut end => break,
+            }
+        }
+        Some(())
+    }
+
     /// A key that is ready now.
     fn try_next(&self) -> Option<Taken<K>> {
         let mut state = self.inner.lock();

@@ -231,7 +231,7 @@ impl<P: Provider> Process<P> {
 
     /// Starts every controller of `owner` that is enabled and that has something to do.
     async fn start_controllers(&mut self, clients: Clients, owner: Owner) -> Result<()> {
-        let events = Sink::new(open(&clients, MANAGER).await?);
+        let events = Sink::counting(open(&clients, MANAGER).await?, &self.metrics);
         let started = self.build_controllers(&clients, &events, owner).await?;
         self.tasks.spawn(named("events", events.run(self.token.clone())));
         let pause = self.settings.controller_start_interval;

@@ -1,4 +1,7 @@
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use cloud_provider::{
     cloud::{Instance, Power},
@@ -30,6 +33,7 @@ async fn a_hundred_nodes_are_initialised_in_few_calls_and_three_writes_each() {
     let mut harness = Harness::start().await;
     let instances = Arc::new(ScriptedInstances::default());
     start(&mut harness, &instances);
+    let begun = Instant::now();
     for index in 0..100 {
         instances.set(&format!("n{index}"), present(&format!("i-{index}"), Power::Running));
         harness.create_node(&format!("n{index}"), tainted()).await;
@@ -41,6 +45,7 @@ async fn a_hundred_nodes_are_initialised_in_few_calls_and_three_writes_each() {
         (done && nodes.len() == 100).then_some(nodes)
     })
     .await;
+    let took = begun.elapsed();
     for node in &nodes {
         let labels = node.metadata.labels.as_ref().unwrap();
         assert_eq!(labels["topology.kubernetes.io/zone"], "us-west-1a");
@@ -52,7 +57,9 @@ async fn a_hundred_nodes_are_initialised_in_few_calls_and_three_writes_each() {
         assert_eq!(node.status.as_ref().unwrap().addresses.as_ref().unwrap().len(), 2);
     }
     let calls = instances.calls.load(Ordering::SeqCst);
-    assert!(calls <= 12, "{calls} look-ups for 100 nodes");
+    // One a second at most, however long this machine takes to register them.
+    let limit = 12.max(2 + took.as_secs() as usize);
+    assert!(calls <= limit, "{calls} look-ups for 100 nodes in {took:?}");
     eventually("the events are written", || async { (harness.event_reasons("n99").await == ["Synced"]).then_some(()) })
         .await;
     let writes = harness.control_plane.audit().accepted_writes(|_| true).unwrap();

@@ -1,4 +1,4 @@
-//! One request: gate, rate limit, attempts, metrics.
+//! One request: rate limit, outage, gate, attempts, metrics.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode, header};
 use kube::client::Body;
 use prometheus::{HistogramVec, IntCounterVec};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
 use super::connection::Connection;
 use super::{Access, Gate, Policy, Refused};
+use crate::cluster::outage::Outage;
 use crate::cluster::token_bucket::TokenBucket;
 use crate::metrics::Metrics;
 
@@ -32,6 +33,7 @@ pub(super) struct Transport {
     pub(super) bucket: Option<TokenBucket>,
     pub(super) access: Access,
     pub(super) gate: Option<Gate>,
+    pub(super) outage: Arc<Outage>,
     pub(super) metrics: RequestMetrics,
 }
 
@@ -46,6 +48,9 @@ impl Transport {
         let mut body = Some(body);
         let mut attempt = 0;
         loop {
+            if self.policy.spaced && timeout_at(deadline, self.outage.turn()).await.is_err() {
+                return Err(TimedOut(self.policy.total).into());
+            }
             // Right before sending: the gate may have closed while this request waited.
             self.permit(&method)?;
             let sent = match body.as_ref().and_then(Body::try_clone) {
@@ -54,6 +59,7 @@ impl Transport {
             };
             let request = Request::from_parts(parts.clone(), sent);
             let result = self.attempt(request, deadline).await;
+            self.outage.note(matches!(&result, Ok(response) if !response.status().is_server_error()));
             let pause = body.as_ref().and_then(|_| self.pause(&method, &result, attempt));
             let Some(pause) = pause.filter(|pause| Instant::now() + *pause < deadline) else { return result };
             attempt += 1;

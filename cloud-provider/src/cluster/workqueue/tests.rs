@@ -228,6 +228,25 @@ async fn a_batch_is_bounded_in_time_and_size() {
     assert!(queue.next_batch(gather).await.is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn gathering_ends_with_its_time_or_when_the_batch_is_full() {
+    let queue = WorkQueue::new("test", Backoff::NODES, &Metrics::new());
+    for key in 0..100u32 {
+        queue.add_after(key, 10 * MS * key);
+    }
+    let start = Instant::now();
+    let mut batch = vec![queue.next().await.unwrap()];
+    queue.gather(&mut batch, tokio::time::sleep(105 * MS), 20).await.unwrap();
+    assert_eq!(batch.len(), 11, "0 to 100 ms");
+    assert_eq!(start.elapsed(), 105 * MS);
+    tokio::time::sleep(S).await;
+    let mut batch = Vec::new();
+    queue.gather(&mut batch, tokio::time::sleep(105 * MS), 20).await.unwrap();
+    assert_eq!(batch.len(), 20);
+    queue.shut_down();
+    assert!(queue.gather(&mut batch, std::future::pending(), 100).await.is_none());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_key_runs_twice_at_once_and_every_add_is_followed_by_a_run() {
     const KEYS: usize = 16;

@@ -6,6 +6,7 @@ use kube::api::{Patch, PatchParams};
 
 use super::{
     NodeController,
+    batches::LookUp,
     decide::{Schedulable, Verdict, verdict},
     lock,
 };
@@ -27,10 +28,12 @@ const CONFLICT_TRIES: usize = 10;
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 impl NodeController {
-    pub(super) async fn initialize(&self, batch: Vec<(Taken<Key>, Arc<Node>)>) {
+    pub(super) async fn initialize(&self, batch: Vec<(Taken<Key>, Arc<Node>)>, look_up: LookUp) {
         let nodes: Vec<Arc<Node>> = batch.iter().map(|(_, node)| node.clone()).collect();
         tracing::debug!(nodes = nodes.len(), first = %nodes[0].name(), "initialising nodes");
         let answers = self.instances.look_up(&nodes, Want::Metadata, Freshness::Within(FRESH)).await;
+        let failed = |answer: &Result<Instance>| answer.as_ref().is_err_and(Error::is_outage);
+        look_up.answered(answers.iter().all(failed));
         debug_assert_eq!(answers.len(), nodes.len(), "one answer per node is the trait's contract");
         let work: Vec<_> = batch.into_iter().zip(answers).collect();
         self.each(self.settings.concurrent_node_syncs, work, |((key, node), answer)| async move {

@@ -4,6 +4,7 @@
 //! batch. Each node then gets, in this order: its addresses (status), then provider ID and labels together with the
 //! removal of the taint, in one conditional write. So a node is never schedulable before its addresses are known.
 
+mod batches;
 mod decide;
 mod initialize;
 mod plan;
@@ -26,6 +27,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::decide::stale_labels;
+use batches::{Batches, LookUp};
+
 use super::{Managed, plan::Plan};
 use crate::{
     cloud::Instances,
@@ -34,20 +37,13 @@ use crate::{
         objects::{Key, Node, Object},
         patch,
         store::{Change, Store},
-        workqueue::{Backoff, Gather, Taken, WorkQueue},
+        workqueue::{Taken, WorkQueue},
     },
     error::Result,
     metrics::Metrics,
     node::{taints, unmanaged::Unmanaged},
 };
 
-/// How nodes are gathered into batches: at once when few come, up to a second while many do. The next batch gathers
-/// while the one before is worked on.
-const GATHER: Gather = Gather { idle: Duration::from_millis(100), max_wait: Duration::from_secs(1), max_items: 500 };
-/// A batch of so many nodes makes the next one gather twice as long …
-const BURST: usize = 50;
-/// … up to this.
-const LONGEST_GATHER: Duration = Duration::from_secs(4);
 /// How many batches are worked on at the same time.
 const BATCHES: usize = 4;
 /// Writes at the same time where the flags do not say.
@@ -113,7 +109,7 @@ impl NodeController {
             nodes,
             api: Api::all(client),
             recorder,
-            queue: WorkQueue::new("Nodes", Backoff::NODES, metrics),
+            queue: WorkQueue::new("Nodes", batches::RETRIES, metrics),
             untainted: Arc::default(),
             settings,
             taint_removal_delay: metrics.histogram(
@@ -158,22 +154,20 @@ impl NodeController {
     /// Takes batches from the queue, a few at a time.
     async fn work(self: Arc<Self>) {
         self.nodes.synced().await;
-        let mut batches = JoinSet::new();
-        let mut gather = GATHER;
-        while let Some(batch) = self.queue.next_batch(gather).await {
-            let longer = if batch.len() < BURST { GATHER.max_wait } else { gather.max_wait * 2 };
-            gather.max_wait = longer.min(LONGEST_GATHER);
-            while batches.len() >= BATCHES {
-                rethrow(batches.join_next().await);
+        let mut working = JoinSet::new();
+        let mut batches = Batches::new(self.queue.clone());
+        while let Some((batch, look_up)) = batches.next().await {
+            while working.len() >= BATCHES {
+                rethrow(working.join_next().await);
             }
-            while let Some(finished) = batches.try_join_next() {
+            while let Some(finished) = working.try_join_next() {
                 rethrow(Some(finished));
             }
-            batches.spawn(self.clone().work_on(batch));
+            working.spawn(self.clone().work_on(batch, look_up));
         }
     }
 
-    async fn work_on(self: Arc<Self>, batch: Vec<Taken<Key>>) {
+    async fn work_on(self: Arc<Self>, batch: Vec<Taken<Key>>, look_up: LookUp) {
         let mut fresh = Vec::new();
         for key in batch {
             match self.nodes.get(&key) {
@@ -186,7 +180,7 @@ impl NodeController {
             }
         }
         if !fresh.is_empty() {
-            self.initialize(fresh).await;
+            self.initialize(fresh, look_up).await;
         }
     }
 

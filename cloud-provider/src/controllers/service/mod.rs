@@ -9,6 +9,7 @@
 //! service needs is remembered nowhere but in the cluster: a restart puts every service through a round, and a round that
 //! finds nothing to change writes nothing.
 
+mod backends;
 mod fan_out;
 mod outcome;
 mod periodic;
@@ -24,8 +25,11 @@ use std::{
 use async_trait::async_trait;
 use kube::{Api, Client};
 use prometheus::{Histogram, IntCounter};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use backends::Backends;
+use fan_out::Changes;
 
 use super::{Managed, plan::Plan};
 use crate::{
@@ -33,6 +37,7 @@ use crate::{
     cluster::{
         events::Recorder,
         objects::{Key, Node, Object, Service},
+        outage::Outage,
         store::{Change, Store},
         workqueue::{Backoff, WorkQueue},
     },
@@ -43,6 +48,9 @@ use crate::{
 
 /// Services worked on at the same time where the flag does not say.
 const AUTOMATIC_SYNCS: usize = 10;
+
+/// So many rounds in a row that the cloud failed mean that it fails for everybody.
+const OUTAGE: u32 = 5;
 
 /// How the controller paces itself.
 #[derive(Debug, Clone)]
@@ -73,7 +81,8 @@ pub struct ServiceController {
     settings: Settings,
     scopes: KeyedLocks,
     state: Mutex<State>,
-    nodes_changed: Notify,
+    nodes_changed: Changes,
+    outage: Outage,
     metrics: ServiceMetrics,
 }
 
@@ -91,8 +100,8 @@ struct State {
     paused: HashSet<Key>,
     /// Services that are gone from the cluster, in their last known form, until nothing of them is left in the cloud.
     orphans: HashMap<Key, Vec<Arc<Service>>>,
-    /// The backends that each service's load balancer was last told, sorted.
-    told: HashMap<Key, Vec<String>>,
+    /// The backends that each service's load balancer was last told.
+    told: HashMap<Key, Backends>,
 }
 
 struct ServiceMetrics {
@@ -124,7 +133,8 @@ impl ServiceController {
             settings,
             scopes: KeyedLocks::default(),
             state: Mutex::default(),
-            nodes_changed: Notify::new(),
+            nodes_changed: Changes::default(),
+            outage: Outage::after(OUTAGE),
             metrics: ServiceMetrics {
                 host_updates: metrics.counter(
                     "service_controller_loadbalancer_sync_total",
@@ -206,14 +216,13 @@ impl ServiceController {
 
     fn watch_nodes(self: Arc<Self>) {
         let store = self.nodes.clone();
-        store.subscribe(move |change| {
-            let matters = match change {
-                Change::Added(_) | Change::Deleted(_) => true,
-                Change::Updated { old, new } => nodes::matters(old, new),
-            };
-            if matters {
-                self.nodes_changed.notify_one();
+        store.subscribe(move |change| match change {
+            Change::Added(_) => self.nodes_changed.note(false),
+            Change::Deleted(_) => self.nodes_changed.note(true),
+            Change::Updated { old, new } if nodes::matters(old, new) => {
+                self.nodes_changed.note(nodes::is_eligible(old) && !nodes::is_eligible(new));
             }
+            Change::Updated { .. } => {}
         });
     }
 
@@ -253,13 +262,9 @@ impl ServiceController {
         self.nodes.list().into_iter().filter(|node| nodes::is_eligible(node)).collect()
     }
 
-    /// The identities of a service's backends among `nodes`, sorted.
-    fn backends(&self, service: &Service, nodes: &[Arc<Node>]) -> Vec<String> {
-        let mut backends: Vec<String> =
-            nodes.iter().filter_map(|node| self.load_balancers.backend(service, node)).collect();
-        backends.sort_unstable();
-        backends.dedup();
-        backends
+    /// A service's backends among `nodes`.
+    fn backends(&self, service: &Service, nodes: &[Arc<Node>]) -> Backends {
+        Backends::of(nodes.iter().filter_map(|node| self.load_balancers.backend(service, node)))
     }
 }
 

@@ -26,7 +26,7 @@ impl ServiceController {
                 Ok(()) => {
                     self.queue.forget(&key);
                     if let Some(backends) = round.backends.get(&key) {
-                        self.state().told.insert(key, backends.clone());
+                        self.state().told.insert(key, *backends);
                     }
                 }
                 Err(error) => self.report_failure(service, &round, &error),

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use kube::api::{Patch, PatchParams};
 use tokio::time::Instant;
 
-use super::ServiceController;
+use super::{ServiceController, backends::Backends};
 use crate::{
     cloud::{Mode, Scope, ScopeId},
     cluster::{
@@ -25,7 +25,7 @@ pub(super) struct Round {
     /// Services that are gone from the cluster.
     pub(super) orphans: Vec<Arc<Service>>,
     /// The backends that the load balancers are told in this round.
-    pub(super) backends: HashMap<Key, Vec<String>>,
+    pub(super) backends: HashMap<Key, Backends>,
     /// Services whose round shall only be told of where it changes something: the first one after a start, and periodic
     /// checks.
     pub(super) quiet: Vec<Key>,
@@ -54,6 +54,7 @@ impl ServiceController {
     }
 
     async fn sync_scope(&self, key: &Key, service: &Arc<Service>, orphans: Vec<Arc<Service>>) {
+        self.outage.turn().await;
         let id = self.load_balancers.scope(service);
         let _round = self.scopes.lock(&id.0).await;
         let round = self.round(id, key, orphans);
@@ -73,6 +74,10 @@ impl ServiceController {
             self.metrics.host_updates.inc();
             self.metrics.host_update_latency.observe(started.elapsed().as_secs_f64());
         }
+        let failed = outcome.services.values().filter_map(|service| service.error.as_ref()).any(Error::is_outage);
+        if self.outage.note(!failed) {
+            self.enqueue_failed();
+        }
         self.conclude(round, outcome).await;
     }
 
@@ -89,7 +94,7 @@ impl ServiceController {
         let mut scope = self.scope(id, members, self.eligible_nodes());
         scope.unwanted.extend(orphans.iter().cloned());
         let Scope { wanted, unwanted, nodes, .. } = &scope;
-        let backends: HashMap<Key, Vec<String>> =
+        let backends: HashMap<Key, Backends> =
             wanted.iter().map(|service| (service.key(), self.backends(service, nodes))).collect();
 
         let mut state = self.state();
