@@ -6,6 +6,8 @@ mod classic;
 #[cfg(feature = "sdk")]
 mod elastic;
 pub mod health_check;
+#[cfg(feature = "sdk")]
+mod listing;
 pub mod names;
 #[cfg(feature = "sdk")]
 mod network;

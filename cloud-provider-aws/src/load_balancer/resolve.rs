@@ -16,7 +16,7 @@ use cloud_provider::{
 };
 use tokio::time::Instant;
 
-use super::{annotations, names, subnets};
+use super::{annotations, listing::Listings, names, subnets};
 use crate::{
     Environment,
     client::{
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     groups: Aged<Vec<SecurityGroup>>,
     subnets: Aged<Vec<Subnet>>,
     route_tables: Aged<Vec<RouteTable>>,
+    listings: Listings,
 }
 
 impl Shared {
@@ -62,11 +63,17 @@ impl Shared {
             groups: Aged::new(GROUPS_AGE),
             subnets: Aged::new(NETWORK_AGE),
             route_tables: Aged::new(NETWORK_AGE),
+            listings: Listings::default(),
         })
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What there is of load balancers, shared by the rounds of all services.
+    pub(crate) fn listings(&self) -> &Listings {
+        &self.listings
     }
 
     pub(crate) fn settings(&self) -> &config::Settings {
@@ -91,7 +98,8 @@ impl Shared {
             return self.named_subnets(&annotations::SUBNETS.list(service)).await;
         }
         let all = self.all_subnets().await?;
-        let route_tables = self.route_tables.get(|| self.client.describe_route_tables(&self.vpc)).await;
+        let route_tables =
+            self.route_tables.get(|| self.client.describe_route_tables(&self.vpc)).await;
         let route_tables = route_tables.map_err(|error| error.context("read the route tables of the VPC"))?;
         let zones: BTreeSet<&str> = all.iter().map(|subnet| subnet.zone.as_str()).collect();
         let zones: Vec<&str> = zones.into_iter().filter(|zone| !zone.is_empty()).collect();

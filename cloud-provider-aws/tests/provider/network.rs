@@ -35,11 +35,19 @@ impl Driver {
 
     async fn round(&self, service: &Service, nodes: Vec<Arc<Node>>, wanted: bool, mode: Mode) -> Outcome {
         self.cluster.handle.reset_calls();
+        self.balancers.sync(&self.scope(service, nodes, wanted), mode).await
+    }
+
+    fn scope(&self, service: &Service, nodes: Vec<Arc<Node>>, wanted: bool) -> Scope {
         let service = vec![Arc::new(service.clone())];
         let (wanted, unwanted) = if wanted { (service, vec![]) } else { (vec![], service) };
         let id = self.balancers.scope(wanted.first().or(unwanted.first()).unwrap());
-        let scope = Scope { id, cluster_name: "kubernetes".into(), wanted, unwanted, nodes: nodes.into() };
-        self.balancers.sync(&scope, mode).await
+        Scope { id, cluster_name: "kubernetes".into(), wanted, unwanted, nodes: nodes.into() }
+    }
+
+    /// Another process: it remembers nothing of load balancers.
+    fn restart(&mut self) {
+        self.balancers = ElasticLoadBalancers::new(&self.cluster.environment);
     }
 
     /// A full round, its failure if it had one.
@@ -215,6 +223,67 @@ async fn nodes_come_and_go_with_few_calls() {
     let outcome = driver.round(&service, driver.cluster.nodes_by_id(), true, Mode::Backends).await;
     assert!(outcome.services[&service.key()].error.as_ref().unwrap().chain().contains(ids[7].as_str()));
     assert!(driver.targets().values().all(|targets| *targets == 249), "{:?}", driver.targets());
+}
+
+/// Issue: at most four reads for a network load balancer and one for each further target group, one for a classic one.
+#[tokio::test]
+async fn after_a_restart_what_did_not_change_costs_few_reads_and_no_write() {
+    let mut driver = Driver::new(3).await;
+    let mut services: Vec<Service> = Vec::new();
+    for (number, port) in (0..6).zip(30_100..) {
+        let uid = format!("{number}1111111-2222-3333-4444-555555555555");
+        let ports = json!([tcp(80, port), tcp(443, port + 100)]);
+        let mut object = object(&uid, ports, &[]);
+        if number % 2 == 0 {
+            object["metadata"]["annotations"] = json!({});
+        }
+        services.push(serde_json::from_value(object).unwrap());
+    }
+    for service in &services {
+        driver.sync(service).await.unwrap();
+    }
+    driver.restart();
+    driver.cluster.handle.reset_calls();
+    let nodes = driver.cluster.nodes_by_id();
+    let rounds = services.iter().map(async |service| {
+        let outcome = driver.balancers.sync(&driver.scope(service, nodes.clone(), true), Mode::Full).await;
+        assert!(outcome.changes.is_empty() && outcome.services[&service.key()].error.is_none(), "{outcome:?}");
+    });
+    futures::future::join_all(rounds).await;
+    let counts = driver.cluster.handle.counts();
+    let of = |service: &str| -> BTreeMap<&str, u64> {
+        let own = counts.iter().filter_map(|(call, count)| Some((call.strip_prefix(service)?, count.calls)));
+        own.collect()
+    };
+    assert_eq!(of("ELB."), [("DescribeLoadBalancers", 1), ("DescribeLoadBalancerAttributes", 3)].into());
+    let network = [
+        ("DescribeLoadBalancers", 1),
+        ("DescribeTargetGroups", 1),
+        ("DescribeListeners", 3),
+        ("DescribeLoadBalancerAttributes", 3),
+        ("DescribeTargetHealth", 6),
+    ];
+    assert_eq!(of("ELBv2."), network.into());
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_vanished_since_it_was_listed_is_made_anew() {
+    let mut driver = Driver::new(3).await;
+    let (network, mut classic) = (web(), web());
+    classic.metadata.annotations = None;
+    classic.metadata.uid = Some("22222222-2222-3333-4444-555555555555".into());
+    for (service, name) in
+        [(network, "a1111111122223333444455555555555"), (classic, "a2222222222223333444455555555555")]
+    {
+        driver.sync(&service).await.unwrap();
+        driver.restart();
+        driver.sync(&service).await.unwrap();
+        assert!(driver.cluster.handle.remove_load_balancer(name));
+        driver.sync(&service).await.unwrap_err();
+        assert!(!driver.sync(&service).await.unwrap().is_empty());
+        driver.sync(&service).await.unwrap();
+        assert!(driver.writes().is_empty());
+    }
 }
 
 #[tokio::test]

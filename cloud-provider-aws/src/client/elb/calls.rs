@@ -11,6 +11,9 @@ use cloud_provider::{Kind, cloud::Access};
 use super::{AccessLog, Attributes, Draining, HealthCheck, Listener, LoadBalancer, NewLoadBalancer, Policy};
 use crate::client::{Client, Error, Result, Service, all_pages, network::Tags};
 
+/// How many entries one page has, the most that AWS gives.
+const PAGE: i32 = 400;
+
 impl Client {
     /// The classic load balancer with this name; `None` where AWS says that there is none.
     pub async fn classic_load_balancer(&self, name: &str) -> Result<Option<LoadBalancer>> {
@@ -19,6 +22,11 @@ impl Client {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// All classic load balancers.
+    pub async fn classic_load_balancers(&self) -> Result<Vec<LoadBalancer>> {
+        self.describe_classic(None).await
     }
 
     /// The security groups of all classic load balancers but this one.
@@ -30,7 +38,8 @@ impl Client {
     async fn describe_classic(&self, name: Option<&str>) -> Result<Vec<LoadBalancer>> {
         const OPERATION: &str = "DescribeLoadBalancers";
         let names = name.map(|name| vec![name.to_owned()]);
-        let request = self.elb().describe_load_balancers().set_load_balancer_names(names);
+        let size = names.is_none().then_some(PAGE);
+        let request = self.elb().describe_load_balancers().set_load_balancer_names(names).set_page_size(size);
         all_pages(Service::Elb, OPERATION, |marker| {
             let request = request.clone().set_marker(marker);
             async move {

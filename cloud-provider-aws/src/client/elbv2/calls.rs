@@ -15,6 +15,8 @@ use crate::client::{Client, Error, Result, Service, all_pages, network::Tags};
 const SERVICE: Service = Service::ElbV2;
 /// The reason of a target that is leaving.
 const LEAVING: &str = "Target.DeregistrationInProgress";
+/// How many entries one page has, the most that AWS gives.
+const PAGE: i32 = 400;
 /// How many targets one call registers or deregisters, as upstream has it.
 pub const TARGETS: usize = 100;
 
@@ -30,6 +32,21 @@ impl Client {
             Err(error) if error.code() == Some("LoadBalancerNotFound") => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// All load balancers of the second API, of any type.
+    pub async fn network_load_balancers(&self) -> Result<Vec<LoadBalancer>> {
+        const OPERATION: &str = "DescribeLoadBalancers";
+        let request = self.elbv2().describe_load_balancers().page_size(PAGE);
+        all_pages(SERVICE, OPERATION, |marker| {
+            let request = request.clone().set_marker(marker);
+            async move {
+                let answer = self.call(SERVICE, OPERATION, Access::Read, request.send()).await?;
+                let found = answer.load_balancers.unwrap_or_default().into_iter().filter_map(load_balancer);
+                Ok((found.collect(), answer.next_marker))
+            }
+        })
+        .await
     }
 
     /// Makes a network load balancer.
@@ -146,7 +163,7 @@ impl Client {
     /// The target groups of a load balancer, or all of the region.
     pub async fn target_groups(&self, load_balancer: Option<&str>) -> Result<Vec<TargetGroup>> {
         const OPERATION: &str = "DescribeTargetGroups";
-        let request = self.elbv2().describe_target_groups();
+        let request = self.elbv2().describe_target_groups().page_size(PAGE);
         let request = request.set_load_balancer_arn(load_balancer.map(str::to_owned));
         all_pages(SERVICE, OPERATION, |marker| {
             let request = request.clone().set_marker(marker);

@@ -219,19 +219,26 @@ impl Model for Classic {
 
     async fn observe(&self, scope: &Scope, resolved: &Resolved, _mode: Mode) -> Result<Observed> {
         let desired = self.desired(scope, resolved)?;
-        let client = self.shared.client();
-        let balancer = client.classic_load_balancer(&desired.name).await?;
+        let (client, listings) = (self.shared.client(), self.shared.listings());
+        let balancer = match &desired.goal {
+            Goal::Gone => client.classic_load_balancer(&desired.name).await?,
+            Goal::Backends(_) | Goal::Balancer(..) => listings.classic(client, &desired.name).await?,
+        };
         let mut observed = Observed { balancer, groups: resolved.groups.clone(), ..Observed::default() };
         let Some(balancer) = observed.balancer.clone() else {
-            if matches!(desired.goal, Goal::Balancer(..))
-                && client.network_load_balancer(&desired.name).await?.is_some()
-            {
+            if matches!(desired.goal, Goal::Balancer(..)) && listings.network(client, &desired.name).await?.is_some() {
                 return Err(change_of_type("Classic Load Balancer"));
             }
             return Ok(observed);
         };
         if let Goal::Balancer(wanted, _) = &desired.goal {
-            observed.attributes = Some(client.classic_attributes(&desired.name).await?);
+            let attributes = client.classic_attributes(&desired.name).await.inspect_err(|error| {
+                // What was listed of it is gone: the next round looks for itself.
+                if error.is_not_found() {
+                    listings.written(&desired.name);
+                }
+            });
+            observed.attributes = Some(attributes?);
             observed.tags = self.known_tags(&desired.name).await?;
             observed.zones = self.zones_of_unwanted(&balancer, wanted).await?;
         }
@@ -247,7 +254,10 @@ impl Model for Classic {
     }
 
     async fn apply(&self, operation: &Operation, made: &mut Made) -> Result<Applied> {
-        self.run(operation, made).await
+        self.shared.listings().written(&operation.balancer);
+        let result = self.run(operation, made).await;
+        self.shared.listings().written(&operation.balancer);
+        result
     }
 
     fn outcome(

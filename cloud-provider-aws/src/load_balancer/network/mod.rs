@@ -115,7 +115,12 @@ impl Model for Network {
     async fn observe(&self, scope: &Scope, resolved: &Resolved, mode: Mode) -> Result<Observed> {
         let desired = self.desired(scope, resolved)?;
         let Some(wanted) = &desired.wanted else { return self.observe_unwanted(&desired).await };
-        let observed = self.observe_wanted(&desired, wanted, mode).await?;
+        let observed = self.observe_wanted(&desired, wanted, mode).await.inspect_err(|error| {
+            // What was listed of it is gone: the next round looks for itself.
+            if error.is_not_found() {
+                self.shared.listings().written(&desired.name);
+            }
+        })?;
         if observed.load_balancer.is_none() {
             desired::check_addresses(Self::service(scope)?.0, resolved.subnets.len())?;
         }
@@ -127,7 +132,10 @@ impl Model for Network {
     }
 
     async fn apply(&self, operation: &Operation, made: &mut Made) -> Result<Applied> {
-        self.run(operation, made).await
+        self.shared.listings().written(&operation.balancer);
+        let result = self.run(operation, made).await;
+        self.shared.listings().written(&operation.balancer);
+        result
     }
 
     fn outcome(

@@ -104,9 +104,8 @@ fn is_leftover(group: &TargetGroup, cluster: &ClusterId, desired: &Desired, vpc:
 }
 
 impl Network {
-    /// The network load balancer with this name.
-    async fn load_balancer(&self, name: &str) -> Result<Option<LoadBalancer>> {
-        let found = self.shared.client().network_load_balancer(name).await.map_err(Error::from)?;
+    /// The network load balancer of a service, if it is one.
+    fn network(name: &str, found: Option<LoadBalancer>) -> Result<Option<LoadBalancer>> {
         match found {
             Some(other) if other.kind != NETWORK => {
                 let problem = format!(
@@ -121,10 +120,11 @@ impl Network {
 
     /// Reads what belongs to a wanted load balancer.
     pub(super) async fn observe_wanted(&self, desired: &Desired, wanted: &Wanted, mode: Mode) -> Result<Observed> {
-        let client = self.shared.client();
+        let (client, listings) = (self.shared.client(), self.shared.listings());
         let security_groups = self.shared.groups().await?;
         let mut observed = Observed { security_groups, ..Observed::default() };
-        let Some(balancer) = self.load_balancer(&desired.name).await? else {
+        let found = listings.network(client, &desired.name).await?;
+        let Some(balancer) = Self::network(&desired.name, found)? else {
             if mode == Mode::Backends {
                 return Err(Error::not_found("Load balancer not found"));
             }
@@ -138,7 +138,7 @@ impl Network {
         if observed.cidrs.is_empty() {
             return Err(Error::transient(format!("did not find ensured subnets on LB {}", desired.name)));
         }
-        let groups = async { Ok::<_, Error>(client.target_groups(Some(arn)).await?) };
+        let groups = async { Ok::<_, Error>(listings.target_groups_of(client, &desired.name, arn).await?) };
         if mode == Mode::Backends {
             observed.groups = groups.await?.into_iter().map(Group::from).collect();
         } else {
@@ -161,7 +161,8 @@ impl Network {
 
     /// Reads what is left of a load balancer that has to go.
     pub(super) async fn observe_unwanted(&self, desired: &Desired) -> Result<Observed> {
-        let load_balancer = self.load_balancer(&desired.name).await?;
+        let found = self.shared.client().network_load_balancer(&desired.name).await?;
+        let load_balancer = Self::network(&desired.name, found)?;
         let arn = load_balancer.as_ref().map(|balancer| balancer.arn.clone());
         let all = self.shared.client().target_groups(None).await.map_err(Error::from)?;
         let belongs = |group: &TargetGroup| {
@@ -178,9 +179,10 @@ impl Network {
 
     /// The service's target groups that no load balancer uses.
     async fn leftovers(&self, desired: &Desired) -> Result<Vec<Group>> {
-        let all = self.shared.client().target_groups(None).await.map_err(Error::from)?;
+        let all = self.shared.listings().target_groups(self.shared.client(), &desired.name).await?;
         let (cluster, vpc) = (self.shared.cluster_id(), self.shared.vpc());
-        Ok(all.into_iter().filter(|group| is_leftover(group, cluster, desired, vpc)).map(Group::from).collect())
+        let leftovers = all.iter().filter(|group| is_leftover(group, cluster, desired, vpc));
+        Ok(leftovers.cloned().map(Group::from).collect())
     }
 
     /// Reads targets, and attributes where some are wanted, of the target groups that stay.
@@ -201,7 +203,7 @@ impl Network {
 
     /// A load balancer of the other kind under the same name was made before the type was changed.
     async fn refuse_change_of_type(&self, name: &str) -> Result<()> {
-        match self.shared.client().classic_load_balancer(name).await.map_err(Error::from)? {
+        match self.shared.listings().classic(self.shared.client(), name).await? {
             Some(_) => Err(change_of_type("NLB")),
             None => Ok(()),
         }

@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Operation {
     /// The service.
     pub(super) key: Key,
+    /// The name of its load balancer.
+    pub(super) balancer: String,
     /// What is done.
     pub(super) step: Step,
 }

@@ -38,7 +38,8 @@ pub(super) fn plan(cluster: Cluster<'_>, desired: &Desired, observed: &Observed,
         (Some(wanted), Mode::Backends) => plan.backends(wanted),
         (Some(wanted), Mode::Full | Mode::DryRun) => plan.everything(wanted),
     }
-    plan.steps.into_iter().map(|step| Operation { key: desired.key.clone(), step }).collect()
+    let operation = |step| Operation { key: desired.key.clone(), balancer: desired.name.clone(), step };
+    plan.steps.into_iter().map(operation).collect()
 }
 
 struct Plan<'a> {
