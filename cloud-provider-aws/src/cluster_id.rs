@@ -72,6 +72,12 @@ impl ClusterId {
         format!("{TAG_PREFIX}{}", self.id)
     }
 
+    /// The keys of tags that a resource of the cluster may have; whether it is the cluster's, [`has_tag`](Self::has_tag)
+    /// tells.
+    pub fn tag_keys(&self) -> Vec<String> {
+        vec![self.tag_key(), LEGACY_TAG.to_owned()]
+    }
+
     /// Whether a resource belongs to the cluster, owned or shared.
     pub fn has_tag(&self, tags: &Tags) -> bool {
         self.id.is_empty() || self.has_legacy_tag(tags) || tags.contains_key(&self.tag_key())

@@ -6,6 +6,7 @@
 //! | [`client`] | calls to AWS in plain types |
 //! | [`instances`] | the instances behind nodes |
 //! | [`load_balancer`] | load balancers for services |
+//! | [`routes`] | routes to the pods of nodes |
 //! | [`tagging`] | the controller that tags the instances of nodes |
 //! | [`provider`] | flags, start, and what the manager is handed |
 
@@ -21,6 +22,8 @@ pub mod provider_id;
 mod environment;
 #[cfg(feature = "sdk")]
 pub mod provider;
+#[cfg(feature = "sdk")]
+pub mod routes;
 #[cfg(feature = "sdk")]
 pub mod tagging;
 

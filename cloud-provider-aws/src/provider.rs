@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloud_provider::{
-    cloud::{Cloud, Instances, LoadBalancers},
+    cloud::{Cloud, Instances, LoadBalancers, Routes},
     error::Result,
     manager::{
         Built, Context, Provider,
@@ -17,6 +17,7 @@ use crate::{
     environment::Environment,
     instances::Ec2Instances,
     load_balancer::ElasticLoadBalancers,
+    routes::Ec2Routes,
     tagging::{self, TaggingController},
 };
 
@@ -34,14 +35,17 @@ const TAGGING: Controller = Controller {
 pub struct Aws {
     instances: Arc<Ec2Instances>,
     load_balancers: Arc<ElasticLoadBalancers>,
+    routes: Arc<Ec2Routes>,
 }
 
 impl Aws {
     /// The cloud of an environment.
     pub fn new(environment: &Environment) -> Self {
+        let instances = Arc::new(environment.instances());
         Self {
-            instances: Arc::new(environment.instances()),
             load_balancers: Arc::new(ElasticLoadBalancers::new(environment)),
+            routes: Arc::new(Ec2Routes::new(environment, instances.clone())),
+            instances,
         }
     }
 }
@@ -62,6 +66,10 @@ impl Cloud for Aws {
 
     fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
         Some(self.load_balancers.clone())
+    }
+
+    fn routes(&self) -> Option<Arc<dyn Routes>> {
+        Some(self.routes.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     calls::{Call, CallLog, Count, Counts},
     context::later,
     knobs::{Fault, Knobs},
-    model::{Instance, InstanceState},
+    model::{Instance, InstanceState, Route, RouteTarget},
     policy::Policy,
     seed::Seed,
     server::{Shared, lock},
@@ -154,6 +154,15 @@ impl Handle {
     /// Removes an instance, as EC2 does an hour after it was terminated: its ID becomes unknown.
     pub fn delete_instance(&self, id: &str) -> bool {
         lock(&self.core).state.delete_instance(id)
+    }
+
+    /// Adds a route to an instance, as someone at the console would. False if there is no such table.
+    pub fn add_route(&self, table: &str, destination: &str, instance: &str) -> bool {
+        let mut core = lock(&self.core);
+        let Some(table) = core.state.route_tables.get_mut(table) else { return false };
+        let target = RouteTarget::Instance(instance.to_owned());
+        table.routes.push(Route { destination: destination.to_owned(), target });
+        true
     }
 
     /// Lets listeners use a certificate.

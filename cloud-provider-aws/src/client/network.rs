@@ -5,8 +5,10 @@ mod calls;
 
 use std::fmt;
 
+use crate::provider_id::InstanceId;
+
 #[cfg(feature = "sdk")]
-pub use calls::{Groups, NewSecurityGroup};
+pub use calls::{Groups, NewSecurityGroup, RouteTables};
 
 /// Tags of a resource.
 pub use crate::cluster_id::Tags;
@@ -35,8 +37,23 @@ pub struct RouteTable {
     pub main: bool,
     /// The subnets that are associated with it.
     pub subnets: Vec<String>,
-    /// The gateways of its routes.
-    pub gateways: Vec<String>,
+    /// Its routes to networks.
+    pub routes: Vec<Route>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A route.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The network, of either IP family.
+    pub destination: String,
+    /// The instance that it leads to.
+    pub instance: Option<InstanceId>,
+    /// The gateway that it leads to; `local` for the VPC itself.
+    pub gateway: Option<String>,
+    /// Whether its target is gone, or does not run.
+    pub blackhole: bool,
 }
 
 /// A security group.

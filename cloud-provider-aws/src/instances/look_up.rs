@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -100,6 +101,29 @@ impl Ec2Instances {
             Target::Id(id) => Some(id),
             _ => None,
         }
+    }
+
+    /// The instance IDs of nodes, from answers not older than `within`; `None` where no EC2 instance of the cluster stands
+    /// behind a node.
+    pub async fn ids(&self, nodes: &[Arc<Node>], within: Duration) -> Vec<Result<Option<InstanceId>>> {
+        let (oldest, targets) = (age(within), nodes.iter().map(|node| self.target(node)).collect::<Vec<_>>());
+        let names = targets.iter().filter_map(|target| match target {
+            Target::Name(name) => Some(name.clone()),
+            _ => None,
+        });
+        let failures = self.snapshot.refresh(HashSet::new(), names.collect(), oldest, true).await;
+        let id = |target| match target {
+            Target::Id(id) => Ok(Some(id)),
+            Target::Fargate(..) | Target::Foreign => Ok(None),
+            Target::Invalid(problem) => Err(Error::invalid("spec.providerID", problem)),
+            Target::Name(name) => match self.snapshot.name(&name, oldest) {
+                Some(NameAnswer::One(id)) => Ok(Some(id)),
+                Some(NameAnswer::None) => Ok(None),
+                Some(NameAnswer::Many) => Err(Error::transient(format!("multiple instances found for name: {name}"))),
+                None => Err(unknown(failures.names.get(&name), format!("look up the instance of node {name}"))),
+            },
+        };
+        targets.into_iter().map(id).collect()
     }
 
     fn target(&self, node: &Node) -> Target {

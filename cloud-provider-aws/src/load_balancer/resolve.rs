@@ -22,7 +22,7 @@ use crate::{
     client::{
         Client,
         ec2_types::State,
-        network::{Groups, RouteTable, SecurityGroup, Subnet, Tags},
+        network::{Groups, RouteTable, RouteTables, SecurityGroup, Subnet, Tags},
     },
     cluster_id::ClusterId,
     config,
@@ -99,7 +99,7 @@ impl Shared {
         }
         let all = self.all_subnets().await?;
         let route_tables =
-            self.route_tables.get(|| self.client.describe_route_tables(&self.vpc)).await;
+            self.route_tables.get(|| self.client.describe_route_tables(RouteTables::OfVpc(&self.vpc))).await;
         let route_tables = route_tables.map_err(|error| error.context("read the route tables of the VPC"))?;
         let zones: BTreeSet<&str> = all.iter().map(|subnet| subnet.zone.as_str()).collect();
         let zones: Vec<&str> = zones.into_iter().filter(|zone| !zone.is_empty()).collect();

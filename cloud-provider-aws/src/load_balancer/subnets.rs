@@ -77,7 +77,7 @@ impl<'a> Discovery<'a> {
         let table = own.or_else(|| self.route_tables.iter().find(|table| table.main));
         let table =
             table.ok_or_else(|| Error::transient(format!("could not locate routing table for subnet {subnet}")))?;
-        Ok(table.gateways.iter().any(|gateway| gateway.starts_with("igw")))
+        Ok(table.routes.iter().filter_map(|route| route.gateway.as_deref()).any(|gateway| gateway.starts_with("igw")))
     }
 }
 
@@ -204,6 +204,7 @@ pub fn moves(attached: &BTreeMap<String, String>, wanted: &BTreeMap<String, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::network::Route;
 
     const CLUSTER_TAG: &str = "kubernetes.io/cluster/c";
     const OTHER_TAG: &str = "kubernetes.io/cluster/other";
@@ -237,7 +238,8 @@ mod tests {
             id: "rtb".into(),
             main,
             subnets: subnets.iter().map(|id| (*id).to_owned()).collect(),
-            gateways: vec!["local".into(), gateway.into()],
+            routes: ["local", gateway].map(|id| Route { gateway: Some(id.into()), ..Route::default() }).into(),
+            ..RouteTable::default()
         }
     }
 

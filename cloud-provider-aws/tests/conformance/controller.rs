@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use cloud_provider_testing::{
-    conformance::{Controller, ServiceKind, Start},
+    conformance::{Controller, RouteSupport, ServiceKind, Start},
     process::{Process, Program},
 };
 
@@ -21,7 +21,12 @@ pub(crate) struct Endpoint {
     pub(crate) secret_key: String,
     pub(crate) vpc: String,
     pub(crate) subnet: String,
+    /// The route table, where routes are tested.
+    pub(crate) route_table: Option<String>,
 }
+
+/// What the simulator's routes can do.
+pub(crate) const ROUTES: RouteSupport = RouteSupport { ipv6: true };
 
 /// A running `aws-cloud-controller-manager`.
 pub(crate) struct Running(Process);
@@ -40,7 +45,9 @@ impl Running {
             .arg(format!("--authentication-kubeconfig={}", start.kubeconfig.display()))
             .arg(format!("--authorization-kubeconfig={}", start.kubeconfig.display()))
             .args(start.election.flags())
-            .args(["--configure-cloud-routes=false", "--secure-port=0", "--v=4"])
+            .arg(format!("--configure-cloud-routes={}", endpoint.route_table.is_some()))
+            .arg(format!("--cluster-cidr={}", ROUTES.cluster_cidr()))
+            .args(["--secure-port=0", "--v=4"])
             .env("AWS_ACCESS_KEY_ID", &endpoint.access_key)
             .env("AWS_SECRET_ACCESS_KEY", &endpoint.secret_key)
             .env("AWS_REGION", REGION)
@@ -55,6 +62,9 @@ fn cloud_config(endpoint: &Endpoint) -> String {
         vpc = endpoint.vpc,
         subnet = endpoint.subnet,
     );
+    if let Some(table) = &endpoint.route_table {
+        text.push_str(&format!("RouteTableID = {table}\n"));
+    }
     for (index, service) in ["EC2", "Elastic Load Balancing", "Elastic Load Balancing v2"].iter().enumerate() {
         text.push_str(&format!(
             "[ServiceOverride \"{index}\"]\nService = {service}\nRegion = {REGION}\nURL = {url}\nSigningRegion = {REGION}\n",

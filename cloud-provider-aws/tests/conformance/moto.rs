@@ -61,6 +61,8 @@ impl Factory for Moto {
             secret_key: "testing".into(),
             vpc: network.vpc.clone(),
             subnet: network.subnets[0].clone(),
+            // moto has no black holes.
+            route_table: None,
         };
         Ok(Box::new(OnMoto { account, endpoint, network }))
     }

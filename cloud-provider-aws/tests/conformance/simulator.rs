@@ -6,9 +6,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cloud_provider_aws_simulator::{ACCESS_KEY, Fault, Knobs, Latency, Options, SECRET_KEY, Seed, Simulator};
+use cloud_provider_aws_simulator::{ACCESS_KEY, Fault, Knobs, Latency, Options, SECRET_KEY, Seed, Simulator, model};
 use cloud_provider_testing::conformance::{
-    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Run, Start, Subject,
+    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Route, Run, Start, Subject,
 };
 use serde_json::Value;
 
@@ -16,6 +16,9 @@ use crate::{
     controller::{self, CLUSTER, Endpoint, Running},
     roles,
 };
+
+/// The seed has two tables with the cluster's tag; this is the one of the subnets of nodes.
+const ROUTE_TABLE: &str = "rtb-0a1b2c3d4e5f60002";
 
 struct Accounts;
 
@@ -31,6 +34,7 @@ impl Factory for Accounts {
             secret_key: SECRET_KEY.into(),
             vpc,
             subnet,
+            route_table: Some(ROUTE_TABLE.into()),
         };
         Ok(Box::new(OnSimulator { simulator, endpoint }))
     }
@@ -67,7 +71,7 @@ impl Subject for OnSimulator {
             ],
             leader_election: true,
             grace: Duration::from_secs(60),
-            routes: None,
+            routes: Some(controller::ROUTES),
         }
     }
 
@@ -134,6 +138,19 @@ impl Subject for OnSimulator {
         let handle = self.simulator.handle();
         handle.set_knobs(Knobs::default());
         handle.stale_reads("*", 0);
+        Ok(())
+    }
+
+    async fn routes(&self) -> anyhow::Result<BTreeSet<Route>> {
+        Ok(view::routes(self))
+    }
+
+    async fn add_foreign_route(&self, destination: &str, node: &str) -> anyhow::Result<()> {
+        let handle = self.simulator.handle();
+        let mut ids = handle.instance_ids().into_iter();
+        let id = ids.find(|id| handle.instance(id).is_some_and(|instance| instance.private_dns_name == node));
+        let id = id.ok_or_else(|| anyhow::anyhow!("no instance is named {node}"))?;
+        anyhow::ensure!(handle.add_route(ROUTE_TABLE, destination, &id), "{ROUTE_TABLE} does not take the route");
         Ok(())
     }
 
@@ -205,6 +222,21 @@ mod view {
     fn targets(group: &Value) -> BTreeSet<String> {
         let targets = group["targets"].as_array().into_iter().flatten();
         targets.map(|target| text(&target["id"])).collect()
+    }
+
+    /// Routes to instances; those to gateways are the account's own.
+    pub(super) fn routes(subject: &OnSimulator) -> BTreeSet<Route> {
+        let handle = subject.simulator.handle();
+        let mut tables = subject.state("route_tables");
+        let routes = tables.remove(ROUTE_TABLE).map(|mut table| table["routes"].take());
+        let routes = routes.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let route = |route: &Value| {
+            let id = route["target"]["instance"].as_str()?;
+            let instance = handle.instance(id).filter(|instance| instance.state != model::InstanceState::Terminated);
+            let node = instance.map(|instance| instance.private_dns_name);
+            Some(Route { destination: text(&route["destination"]), node })
+        };
+        routes.filter_map(route).collect()
     }
 
     pub(super) fn belongings(subject: &OnSimulator) -> BTreeSet<String> {

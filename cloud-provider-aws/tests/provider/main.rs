@@ -4,6 +4,7 @@
 
 mod instances;
 mod network;
+mod routes;
 mod start;
 mod support;
 mod tagging;

@@ -5,9 +5,14 @@ use aws_sdk_ec2::types::{
     UserIdGroupPair,
 };
 use cloud_provider::cloud::Access;
+use ipnet::IpNet;
 
-use super::{RouteTable, Rule, SecurityGroup, Source, Subnet, Tags, Traffic};
-use crate::client::{Client, Error, Result, Service, all_pages};
+use super::{Route, RouteTable, Rule, SecurityGroup, Source, Subnet, Tags, Traffic};
+use crate::{
+    client::{Client, Error, Result, Service, all_pages},
+    cluster_id::ClusterId,
+    provider_id::InstanceId,
+};
 
 /// How many entries one page of a listing has.
 const PAGE: i32 = 500;
@@ -21,6 +26,17 @@ pub enum Groups<'a> {
     Named(&'a str, &'a str),
     /// Those with these IDs, of any VPC. IDs that do not exist are left out.
     Ids(&'a [String]),
+}
+
+/// Which route tables to read.
+#[derive(Debug, Clone, Copy)]
+pub enum RouteTables<'a> {
+    /// All of a VPC.
+    OfVpc(&'a str),
+    /// The one with this ID; one that does not exist is left out.
+    Id(&'a str),
+    /// Those with one of the keys that a cluster's tags have, of any VPC.
+    Of(&'a ClusterId),
 }
 
 /// A security group to be made.
@@ -69,11 +85,20 @@ impl Client {
         .await
     }
 
-    /// All route tables of a VPC.
-    pub async fn describe_route_tables(&self, vpc: &str) -> Result<Vec<RouteTable>> {
+    /// The route tables asked for.
+    pub async fn describe_route_tables(&self, which: RouteTables<'_>) -> Result<Vec<RouteTable>> {
         const OPERATION: &str = "DescribeRouteTables";
+        let keys: Vec<String>;
+        let filter = match which {
+            RouteTables::OfVpc(vpc) => filter("vpc-id", [vpc]),
+            RouteTables::Id(id) => filter("route-table-id", [id]),
+            RouteTables::Of(cluster) => {
+                keys = cluster.tag_keys();
+                filter("tag-key", keys.iter().map(String::as_str))
+            }
+        };
         // The API allows 100 a page here.
-        let request = self.ec2().describe_route_tables().filters(filter("vpc-id", [vpc])).max_results(100);
+        let request = self.ec2().describe_route_tables().filters(filter).max_results(100);
         let pages = all_pages(Service::Ec2, OPERATION, |token| {
             let request = request.clone().set_next_token(token);
             async move {
@@ -83,6 +108,33 @@ impl Client {
             }
         });
         self.timed("describe_route_tables", pages).await
+    }
+
+    /// Makes a route to an instance with one network interface.
+    pub async fn create_route(&self, table: &str, destination: IpNet, instance: &InstanceId) -> Result<()> {
+        let request = self.ec2().create_route().route_table_id(table).instance_id(instance.as_str());
+        let request = match destination {
+            IpNet::V4(_) => request.destination_cidr_block(destination.to_string()),
+            IpNet::V6(_) => request.destination_ipv6_cidr_block(destination.to_string()),
+        };
+        self.call(Service::Ec2, "CreateRoute", Access::Write, request.send()).await.map(drop)
+    }
+
+    /// Removes a route, wherever it leads.
+    pub async fn delete_route(&self, table: &str, destination: IpNet) -> Result<()> {
+        let request = self.ec2().delete_route().route_table_id(table);
+        let request = match destination {
+            IpNet::V4(_) => request.destination_cidr_block(destination.to_string()),
+            IpNet::V6(_) => request.destination_ipv6_cidr_block(destination.to_string()),
+        };
+        self.call(Service::Ec2, "DeleteRoute", Access::Write, request.send()).await.map(drop)
+    }
+
+    /// Lets an instance send and receive packets with addresses that are not its own.
+    pub async fn disable_source_dest_check(&self, instance: &InstanceId) -> Result<()> {
+        let off = sdk::AttributeBooleanValue::builder().value(false).build();
+        let request = self.ec2().modify_instance_attribute().instance_id(instance.as_str()).source_dest_check(off);
+        self.call(Service::Ec2, "ModifyInstanceAttribute", Access::Write, request.send()).await.map(drop)
     }
 
     /// The security groups asked for.
@@ -182,8 +234,19 @@ fn route_table(table: sdk::RouteTable) -> RouteTable {
         id: table.route_table_id.unwrap_or_default(),
         main: associations.iter().any(|association| association.main == Some(true)),
         subnets: associations.into_iter().filter_map(|association| association.subnet_id).collect(),
-        gateways: table.routes.unwrap_or_default().into_iter().filter_map(|route| route.gateway_id).collect(),
+        routes: table.routes.unwrap_or_default().into_iter().filter_map(route).collect(),
+        tags: tags(table.tags),
     }
+}
+
+/// Routes to prefix lists are left out.
+fn route(route: sdk::Route) -> Option<Route> {
+    Some(Route {
+        destination: route.destination_cidr_block.or(route.destination_ipv6_cidr_block)?,
+        instance: route.instance_id.filter(|id| !id.is_empty()).map(|id| InstanceId::new(&id)),
+        gateway: route.gateway_id,
+        blackhole: route.state == Some(sdk::RouteState::Blackhole),
+    })
 }
 
 fn security_group(group: sdk::SecurityGroup) -> Option<SecurityGroup> {
