@@ -126,6 +126,10 @@ fn node_route(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
     };
     let pacing = match parts.settings.feature_gates.enabled(WATCH_BASED_ROUTES_RECONCILIATION) {
         true => route::Pacing::Watch(parts.settings.min_resync_period),
+        false if flags.route_reconciliation_period.is_zero() => {
+            let problem = "--route-reconciliation-period must be greater than zero";
+            return Err(Error::invalid("--route-reconciliation-period", problem));
+        }
         false => route::Pacing::Timer(flags.route_reconciliation_period),
     };
     let settings = route::Settings { cluster_cidrs: route::ClusterCidrs::parse(&flags.cluster_cidrs)?, pacing };

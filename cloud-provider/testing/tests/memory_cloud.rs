@@ -104,6 +104,9 @@ async fn routes_need_their_ranges_or_are_turned_off() {
         let log = refused.log();
         assert!(log.contains("--cluster-cidr: ") && log.contains("--configure-cloud-routes=false"), "{name}: {log}");
     }
+    let refused = start("no-period", &["--cluster-cidr=10.244.0.0/16", "--route-reconciliation-period=0s"]);
+    assert_eq!(refused.wait(SOON).await.unwrap().code(), Some(1));
+    assert!(refused.log().contains("--route-reconciliation-period must be greater than zero"), "{}", refused.log());
     let off = start("off", &["--configure-cloud-routes=false"]);
     let disabled = start("disabled", &["--controllers=*,-route"]);
     for (name, gate) in [("timer", "false"), ("watch", "true")] {

@@ -46,6 +46,9 @@ use crate::{
 /// With the watch: the time from the start of a pass to the start of the next one that a change of nodes asks for.
 const SPACING: Duration = Duration::from_secs(10);
 
+/// No pass is followed by another one sooner, whatever the cloud says.
+const SOONEST: Duration = Duration::from_secs(1);
+
 /// What the controller is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -61,7 +64,7 @@ pub struct Settings {
 pub enum Pacing {
     /// Every `--route-reconciliation-period`, from start to start.
     Timer(Duration),
-    /// When nodes come, go, or change ranges or addresses, at most every 10 seconds; and after a random time between
+    /// When nodes that have a range come, go, or change ranges or addresses, at most every 10 seconds; and after a random time between
     /// this one (`--min-resync-period`) and twice this one. Feature gate
     /// `CloudControllerManagerWatchBasedRoutesReconciliation`.
     Watch(Duration),
@@ -93,12 +96,15 @@ impl Trigger {
         }
     }
 
-    /// Whether a change of nodes matters to routes.
+    /// Whether a change of nodes matters to routes. Nodes that have no range do not: a pass for each node that registers
+    /// would put off the one that is needed when it gets its range.
     fn of(change: &Change<Node>) -> Option<Self> {
+        let has_range = |node: &Node| !node.spec.pod_cidrs.is_empty();
         let matters = match change {
-            Change::Added(_) | Change::Deleted(_) => true,
+            Change::Added(node) | Change::Deleted(node) => has_range(node),
             Change::Updated { old, new } => {
-                old.spec.pod_cidrs != new.spec.pod_cidrs || old.status.addresses != new.status.addresses
+                old.spec.pod_cidrs != new.spec.pod_cidrs
+                    || has_range(new) && old.status.addresses != new.status.addresses
             }
         };
         matters.then_some(Self::NodeChange)
@@ -188,12 +194,13 @@ impl RouteController {
                 Ok(next) => {
                     self.queue.forget(&trigger);
                     if let Some(after) = next {
-                        self.queue.add_after(*trigger, after);
+                        self.queue.add_after(*trigger, after.max(SOONEST));
                     }
                 }
                 Err(error) => {
                     let retry_in = match error.retry_after() {
                         Some(wait) => {
+                            let wait = wait.max(SOONEST);
                             self.queue.add_after(*trigger, wait);
                             wait
                         }

@@ -241,6 +241,11 @@ fn section_12_8_watch_mode_handle_node_update() {
     assert_eq!(updated(n(1), node("node-1", "10.0.1.1", &["10.120.9.0/24"])), change, "podCIDR change");
     assert_eq!(Trigger::of(&Change::Added(n(1))), change);
     assert_eq!(Trigger::of(&Change::Deleted(n(1))), change);
+    // A node that registers, and is initialised, before it gets its range.
+    let (fresh, initialised) = (node("node-1", "", &[]), node("node-1", "10.0.1.1", &[]));
+    assert_eq!(Trigger::of(&Change::Added(fresh.clone())), None);
+    assert_eq!(updated(fresh, initialised.clone()), None);
+    assert_eq!(updated(initialised, n(1)), change);
     // Images are not even decoded. Upstream's resync shows as an identical object; here a timer stands for it.
     assert_eq!(updated(versioned("1"), versioned("2")), None, "status.images changed");
     assert_eq!(updated(versioned("1"), versioned("1")), None, "identical object");

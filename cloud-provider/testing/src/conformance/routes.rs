@@ -27,12 +27,12 @@ pub(super) async fn follow_nodes(bench: &Bench) -> anyhow::Result<()> {
     bench.subject.add_foreign_route(FOREIGN, first).await?;
     let mut wanted = BTreeSet::from([Route { destination: FOREIGN.to_owned(), node: Some(first.clone()) }]);
     routed(bench, &wanted, &[]).await?;
-    ensure!(network_unavailable(bench, first).await?.is_none(), "a node without range got the condition");
 
     for (n, name) in [(1, first), (2, second)] {
         wanted.extend(give_range(bench, name, n).await?);
     }
     routed(bench, &wanted, &[first, second]).await?;
+    ensure!(network_unavailable(bench, third).await?.is_none(), "a node without range and routes got the condition");
     let of_third = give_range(bench, third, 3).await?;
     wanted.extend(of_third);
     routed(bench, &wanted, &[first, second, third]).await?;
