@@ -39,7 +39,7 @@ impl Running {
             .arg(format!("--kubeconfig={}", start.kubeconfig.display()))
             .arg(format!("--authentication-kubeconfig={}", start.kubeconfig.display()))
             .arg(format!("--authorization-kubeconfig={}", start.kubeconfig.display()))
-            .args(start.election.flags())
+            .args(start.flags())
             .args(["--configure-cloud-routes=false", "--secure-port=0", "--v=4"])
             .env("AWS_ACCESS_KEY_ID", &endpoint.access_key)
             .env("AWS_SECRET_ACCESS_KEY", &endpoint.secret_key)
