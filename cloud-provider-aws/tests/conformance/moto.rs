@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{Filter, InstanceType, ResourceType, Tag, TagSpecification};
 use cloud_provider_testing::conformance::{
-    self, Allocator, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Run, Start, Subject,
+    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Run, Start, Subject,
 };
 use serde_json::Value;
 use tokio::{
@@ -145,7 +145,7 @@ impl Subject for OnMoto {
             leader_election: true,
             grace: Duration::from_secs(60),
             routes: None,
-            allocators: vec![Allocator::Cluster],
+            allocators: Vec::new(),
         }
     }
 
