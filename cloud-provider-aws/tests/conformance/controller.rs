@@ -44,7 +44,7 @@ impl Running {
             .arg(format!("--kubeconfig={}", start.kubeconfig.display()))
             .arg(format!("--authentication-kubeconfig={}", start.kubeconfig.display()))
             .arg(format!("--authorization-kubeconfig={}", start.kubeconfig.display()))
-            .args(start.election.flags())
+            .args(start.flags())
             .arg(format!("--configure-cloud-routes={}", endpoint.route_table.is_some()))
             .arg(format!("--cluster-cidr={}", ROUTES.cluster_cidr()))
             .args(["--secure-port=0", "--v=4"])
