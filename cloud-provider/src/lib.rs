@@ -5,11 +5,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`cloud`] | what a cloud crate implements: instances, load balancers |
+//! | [`cloud`] | what a cloud crate implements: instances, load balancers, volumes |
 //! | [`error`] | the typed errors that controllers act on |
 //! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
-//! | [`controllers`] | node, node lifecycle, service |
-//! | [`node`], [`service`] | pure helpers |
+//! | [`controllers`] | node, node lifecycle, service, persistent volume labels |
+//! | [`node`], [`service`], [`volume`] | pure helpers |
 //! | [`manager`] | composition: flags, leader election, serving |
 //! | [`config`] | formats inherited from the Go controllers |
 //!
@@ -24,5 +24,6 @@ pub mod manager;
 pub mod metrics;
 pub mod node;
 pub mod service;
+pub mod volume;
 
 pub use error::{Error, Kind};

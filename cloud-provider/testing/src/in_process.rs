@@ -6,6 +6,7 @@ use cloud_provider::cloud::Cloud;
 use cloud_provider::cluster::events::Sink;
 use cloud_provider::cluster::objects::{Node, Service};
 use cloud_provider::cluster::store::Store;
+use cloud_provider::controllers::persistent_volume_label::PersistentVolumeLabelController;
 use cloud_provider::controllers::{node, node_lifecycle, route, service};
 use cloud_provider::metrics::Metrics;
 use kube::{Api, Client};
@@ -83,6 +84,11 @@ impl Controllers {
                 settings,
                 &metrics,
             );
+            tasks.spawn(controller.run(token.clone()));
+        }
+        if let Some(volumes) = cloud.volumes() {
+            let recorder = sink.recorder("persistent-volume-label-controller");
+            let controller = PersistentVolumeLabelController::new(volumes, client.clone(), recorder, &metrics);
             tasks.spawn(controller.run(token.clone()));
         }
         tasks.spawn(sink.run(token.clone()));

@@ -5,5 +5,6 @@
 mod harness;
 mod node;
 mod node_lifecycle;
+mod persistent_volume_label;
 mod route;
 mod service;

@@ -16,14 +16,15 @@ mod provider;
 mod remote;
 mod routes;
 mod served;
+mod volumes;
 mod wire;
 
 use std::sync::Arc;
 
 use cloud_provider::Error;
-use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler, Routes};
+use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler, Routes, Volumes};
 
-pub use backend::Backend;
+pub use backend::{Backend, REGION};
 pub use calls::{Call, Fault, Operation, Rule};
 pub use controller::controller;
 pub use load_balancers::{ID_ANNOTATION, REJECT_ANNOTATION, REPORT_ID_ANNOTATION, SHARED_ANNOTATION};
@@ -40,6 +41,7 @@ pub struct MemoryCloud {
     load_balancers: Arc<Reconciler<load_balancers::Balancing>>,
     routes: Option<Arc<routes::Table>>,
     client: calls::Client,
+    volumes: Arc<volumes::Disks>,
 }
 
 impl MemoryCloud {
@@ -59,6 +61,7 @@ impl MemoryCloud {
     fn with(client: calls::Client) -> Self {
         Self {
             instances: Arc::new(instances::ByPage::new(client.clone())),
+            volumes: Arc::new(volumes::Disks::new(client.clone())),
             load_balancers: Arc::new(Reconciler::new(load_balancers::Balancing::new(client.clone()))),
             routes: None,
             client,
@@ -93,5 +96,9 @@ impl Cloud for MemoryCloud {
 
     fn routes(&self) -> Option<Arc<dyn Routes>> {
         self.routes.clone().map(|table| table as Arc<dyn Routes>)
+    }
+
+    fn volumes(&self) -> Option<Arc<dyn Volumes>> {
+        Some(Arc::clone(&self.volumes) as Arc<dyn Volumes>)
     }
 }
