@@ -5,11 +5,19 @@
 //!
 //! | module | holds |
 //! |---|---|
+<<<<<<< HEAD
 //! | [`cloud`] | what a cloud crate implements: instances, load balancers, routes, pod ranges |
 //! | [`error`] | the typed errors that controllers act on |
 //! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
 //! | [`controllers`] | node, node lifecycle, service, route, node IPAM |
 //! | [`node`], [`service`] | pure helpers |
+=======
+//! | [`cloud`] | what a cloud crate implements: instances, load balancers, volumes |
+//! | [`error`] | the typed errors that controllers act on |
+//! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
+//! | [`controllers`] | node, node lifecycle, service, persistent volume labels |
+//! | [`node`], [`service`], [`volume`] | pure helpers |
+>>>>>>> volumes
 //! | [`manager`] | composition: flags, leader election, serving |
 //! | [`config`] | formats inherited from the Go controllers |
 //!
@@ -24,5 +32,6 @@ pub mod manager;
 pub mod metrics;
 pub mod node;
 pub mod service;
+pub mod volume;
 
 pub use error::{Error, Kind};

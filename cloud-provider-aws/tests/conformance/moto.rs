@@ -142,6 +142,7 @@ impl Subject for OnMoto {
             stopping: true,
             look_up: Some(("DescribeInstances".to_owned(), 100)),
             services: controller::services(),
+            volumes: false,
             writes: controller::is_write,
             disturbances: Vec::new(),
             leader_election: true,

@@ -61,6 +61,7 @@ impl Subject for OnSimulator {
             stopping: true,
             look_up: Some(("EC2.DescribeInstances".to_owned(), 100)),
             services: controller::services(),
+            volumes: false,
             writes: controller::is_write,
             disturbances: vec![
                 Disturbance::Throttling,

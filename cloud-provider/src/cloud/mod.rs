@@ -10,6 +10,7 @@ mod locks;
 mod pod_ranges;
 mod reconcile;
 pub mod routes;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use locks::KeyedLocks;
 pub use pod_ranges::{Assignment, PodRanges};
 pub use reconcile::{Applied, Model, Operation, Reconciler};
 pub use routes::Routes;
+pub use volumes::{Location, Volumes};
 
 /// One cloud, as the controllers see it.
 pub trait Cloud: Send + Sync + 'static {
@@ -47,6 +49,11 @@ pub trait Cloud: Send + Sync + 'static {
 
     /// Routes to the pods of nodes, for the route controller.
     fn routes(&self) -> Option<Arc<dyn Routes>> {
+        None
+    }
+
+    /// The disks behind persistent volumes, for their labels.
+    fn volumes(&self) -> Option<Arc<dyn Volumes>> {
         None
     }
 }

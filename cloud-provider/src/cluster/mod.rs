@@ -1,5 +1,6 @@
-//! The cluster side: trimmed objects, the shared store, patches.
+//! The cluster side: admission, trimmed objects, the shared store, patches.
 
+pub mod admission;
 pub mod client;
 pub mod events;
 pub mod objects;

@@ -1,4 +1,4 @@
-//! Nodes and services, trimmed to what the controllers and the clouds read.
+//! Nodes, services and persistent volumes, trimmed to what the controllers and the clouds read.
 //!
 //! They are decoded straight from the API server's JSON; what is not named here never takes memory. They are never
 //! written back: writes are the patches of [`super::patch`], or start from raw JSON read live.
@@ -336,6 +336,10 @@ macro_rules! resource {
         impl Object for $type {}
     };
 }
+
+mod persistent_volumes;
+
+pub use persistent_volumes::{PersistentVolume, PersistentVolumeSpec, VolumeSource};
 
 resource!(Node, ClusterResourceScope, "Node", "nodes");
 resource!(Service, NamespaceResourceScope, "Service", "services");

@@ -1,6 +1,7 @@
-//! Formats inherited from the Go programs: cloud config files, durations, feature gates.
+//! Formats inherited from the Go programs: cloud config files, durations, feature gates, quantities.
 
 pub mod duration;
 pub mod feature_gates;
 pub mod gcfg;
 pub mod leader_migration;
+pub mod quantity;

@@ -3,6 +3,7 @@
 pub mod node;
 pub mod node_ipam;
 pub mod node_lifecycle;
+pub mod persistent_volume_label;
 pub mod plan;
 pub mod route;
 pub mod service;

@@ -10,7 +10,9 @@ use crate::{
     controllers::{
         Managed, node,
         node_ipam::{self, CloudAllocator, RangeAllocator},
-        node_lifecycle, route, service,
+        node_lifecycle,
+        persistent_volume_label::PersistentVolumeLabelController,
+        route, service,
     },
     error::Result,
 };
@@ -25,6 +27,7 @@ pub(super) const CORE: &[(Controller, Build)] = &[
     (names::SERVICE_LB, service_lb),
     (names::NODE_IPAM, node_ipam),
     (names::NODE_ROUTE, node_route),
+    (names::PERSISTENT_VOLUME_LABEL, persistent_volume_label),
 ];
 
 fn cloud_node(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
@@ -135,6 +138,18 @@ fn node_route(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
     let settings = route::Settings { cluster_cidrs: route::ClusterCidrs::parse(&flags.cluster_cidrs)?, pacing };
     let controller =
         route::RouteController::new(routes, parts.nodes, parts.client, parts.recorder, settings, &parts.metrics);
+    Ok(Some(Box::new(controller)))
+}
+
+fn persistent_volume_label(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
+    let Some(volumes) = parts.cloud.volumes() else {
+        tracing::warn!(
+            controller = names::PERSISTENT_VOLUME_LABEL.name,
+            "not started: the cloud provider does not say where volumes are"
+        );
+        return Ok(None);
+    };
+    let controller = PersistentVolumeLabelController::new(volumes, parts.client, parts.recorder, &parts.metrics);
     Ok(Some(Box::new(controller)))
 }
 

@@ -15,6 +15,7 @@ pub mod provider;
 mod run;
 mod secure_port;
 pub mod serving;
+pub mod webhook;
 
 pub use parts::Parts;
 pub use provider::{Built, Context, Provider};

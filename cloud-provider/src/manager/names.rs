@@ -53,6 +53,16 @@ pub const NODE_IPAM: Controller = Controller {
     on_by_default: false,
 };
 
+/// Labels of persistent volumes that exist. Off until named: nothing in the Go programs does this any more.
+pub const PERSISTENT_VOLUME_LABEL: Controller = Controller {
+    name: "persistent-volume-label-controller",
+    aliases: &["pvlabel"],
+    client: "pvl-controller",
+    metric: "pvlabel",
+    event_source: "persistent-volume-label-controller",
+    on_by_default: false,
+};
+
 /// All names that one controller goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Controller {
@@ -90,7 +100,16 @@ pub struct Registry {
 impl Default for Registry {
     /// The controllers of the core.
     fn default() -> Self {
-        Self { controllers: vec![CLOUD_NODE, CLOUD_NODE_LIFECYCLE, NODE_IPAM, NODE_ROUTE, SERVICE_LB] }
+        Self {
+            controllers: vec![
+                CLOUD_NODE,
+                CLOUD_NODE_LIFECYCLE,
+                NODE_IPAM,
+                NODE_ROUTE,
+                PERSISTENT_VOLUME_LABEL,
+                SERVICE_LB,
+            ],
+        }
     }
 }
 
@@ -278,11 +297,11 @@ mod tests {
     }
 
     #[test]
-    fn all_but_ipam_are_on_by_default() {
+    fn what_is_new_in_a_cluster_is_off_by_default() {
         let registry = Registry::default();
         let all = registry.select(&strings(&["*"])).unwrap();
         let off: Vec<_> = registry.controllers().iter().filter(|c| !all.is_enabled(c)).map(|c| c.name).collect();
-        assert_eq!(off, ["node-ipam-controller"]);
+        assert_eq!(off, ["node-ipam-controller", "persistent-volume-label-controller"]);
         assert!(registry.select(&strings(&["*", "nodeipam"])).unwrap().is_enabled(&NODE_IPAM));
     }
 

@@ -5,6 +5,7 @@ use std::{fmt, future::Future, sync::Arc};
 use super::{
     cli::Program,
     parts::{Parts, Start},
+    webhook::Webhook,
 };
 use crate::{
     cloud::{Cloud, Gate},
@@ -28,7 +29,8 @@ pub trait Provider: 'static {
     /// The provider's own flags.
     type Flags: clap::Args + Send + Sync;
 
-    /// Names, version, controllers and gates of the program. A provider with controllers of its own registers them here.
+    /// Names, version, controllers, webhooks and gates of the program. A provider with controllers or webhooks of its own
+    /// registers them here.
     fn program() -> Program {
         Program::new(Self::COMMAND, Self::VERSION).with_usage_error_code(Self::FAILURE_EXIT)
     }
@@ -41,10 +43,11 @@ pub trait Provider: 'static {
     fn build(flags: &Self::Flags, context: Context) -> impl Future<Output = Result<Built>> + Send;
 }
 
-/// What [`Provider::build`] made: the cloud, and the provider's own controllers.
+/// What [`Provider::build`] made: the cloud, and the provider's own controllers and webhooks.
 pub struct Built {
     pub(super) cloud: Arc<dyn Cloud>,
     pub(super) controllers: Vec<(&'static str, Start)>,
+    pub(super) webhooks: Vec<Webhook>,
 }
 
 impl Built {
@@ -60,11 +63,19 @@ impl Built {
         self.controllers.push((name, Box::new(start)));
         self
     }
+
+    /// Adds a webhook whose name [`Provider::program`] told with [`Program::with_webhooks`]. It is served where `--webhooks`
+    /// enables it, on every replica, whether it leads or not.
+    #[must_use]
+    pub fn with_webhook(mut self, webhook: Webhook) -> Self {
+        self.webhooks.push(webhook);
+        self
+    }
 }
 
 impl<C: Cloud> From<C> for Built {
     fn from(cloud: C) -> Self {
-        Self { cloud: Arc::new(cloud), controllers: Vec::new() }
+        Self { cloud: Arc::new(cloud), controllers: Vec::new(), webhooks: Vec::new() }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Built, Context, Parts, Provider, controllers::CORE, debugging::About, healthz::Checks, names, options::Settings,
-    secure_port,
+    secure_port, webhook,
 };
 use crate::{
     Error,
@@ -180,6 +180,9 @@ impl<P: Provider> Process<P> {
         if let Some((server, lookup)) = secure_port::open(&settings, &agent, &checks, &metrics, &about).await? {
             tasks.spawn(named("secure port", server.run(token.clone())));
             tasks.spawn(named("settings of authentication", lookup.run(token.clone())));
+        }
+        if let Some(server) = webhook::open(&settings, &built, &metrics)? {
+            tasks.spawn(named("webhooks", server.run(token.clone())));
         }
         let client = open(&clients, "shared-informers").await?;
         let feed = Store::<Node>::run(Store::clone(&nodes), Api::all(client.clone()), token.clone());

@@ -1,6 +1,11 @@
 //! The conformance suite on the cloud in memory, with the controllers in this process.
 
 use std::collections::{BTreeMap, BTreeSet};
+<<<<<<< HEAD
+=======
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+>>>>>>> volumes
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,13 +14,18 @@ use async_trait::async_trait;
 use cloud_provider::cloud::{Cloud, Gate};
 use cloud_provider::controllers::{node_lifecycle, route};
 use cloud_provider::error::Kind;
-use cloud_provider_testing::cloud::{Backend, Fault, MemoryCloud, NAME, Operation, Power, Rule};
+use cloud_provider_testing::cloud::{Backend, Fault, MemoryCloud, NAME, Operation, Power, REGION, Rule};
 use cloud_provider_testing::conformance::{
+<<<<<<< HEAD
     self, Allocator, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Route, RouteSupport, Run,
+=======
+    self, Controller, Declared, Disk, Disturbance, Factory, InstanceState, LoadBalancer, Route, RouteSupport, Run,
+>>>>>>> volumes
     ServiceKind, Start, Subject,
 };
 use cloud_provider_testing::control_plane;
 use cloud_provider_testing::in_process::{Controllers, Settings};
+use serde_json::json;
 
 /// The memory cloud does not look into destinations.
 const ROUTES: RouteSupport = RouteSupport { ipv6: true };
@@ -34,7 +44,7 @@ impl Factory for Memory {
     async fn subject(&self) -> anyhow::Result<Box<dyn Subject>> {
         let backend = Backend::new();
         backend.set_settling(self.settling);
-        Ok(Box::new(OnMemory { backend, names: Mutex::default(), pacing: self.pacing }))
+        Ok(Box::new(OnMemory { backend, names: Mutex::default(), disks: AtomicUsize::default(), pacing: self.pacing }))
     }
 }
 
@@ -42,6 +52,7 @@ struct OnMemory {
     backend: Arc<Backend>,
     names: Mutex<usize>,
     pacing: route::Pacing,
+    disks: AtomicUsize,
 }
 
 #[async_trait]
@@ -53,6 +64,7 @@ impl Subject for OnMemory {
             stopping: true,
             look_up: Some((Operation::DescribeMachines.to_string(), 100)),
             services: vec![ServiceKind { name: "own".to_owned(), annotations: BTreeMap::new() }],
+            volumes: true,
             writes: |call| !call.starts_with("Describe"),
             disturbances: vec![
                 Disturbance::Throttling,
@@ -80,6 +92,15 @@ impl Subject for OnMemory {
             self.backend.start_machine(name);
         }
         Ok(names)
+    }
+
+    async fn add_disk(&self) -> anyhow::Result<Disk> {
+        // Every other one in two zones.
+        let few = self.disks.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        let zones: BTreeSet<String> =
+            ["memory-1a", "memory-1b"][..if few { 1 } else { 2 }].iter().map(|zone| (*zone).to_owned()).collect();
+        let name = self.backend.make_disk(zones.clone());
+        Ok(Disk { source: json!({"gcePersistentDisk": {"pdName": name}}), zones, region: REGION.to_owned() })
     }
 
     async fn set_instance(&self, node: &str, state: InstanceState) -> anyhow::Result<()> {

@@ -13,12 +13,12 @@ use async_trait::async_trait;
 use cloud_provider::{
     Error,
     cloud::{
-        Change, Freshness, Instance, Instances, LoadBalancerStatus, LoadBalancers, Metadata, Mode, Outcome, Power,
-        Scope, ScopeId, ServiceOutcome, ServiceState, Want,
+        Change, Freshness, Instance, Instances, LoadBalancerStatus, LoadBalancers, Location, Metadata, Mode, Outcome,
+        Power, Scope, ScopeId, ServiceOutcome, ServiceState, Volumes, Want,
     },
     cluster::{
         events::Sink,
-        objects::{AddressKind, Node, NodeAddress, Object, Service},
+        objects::{AddressKind, Node, NodeAddress, Object, PersistentVolume, Service},
         store::Store,
     },
     metrics::Metrics,
@@ -227,5 +227,37 @@ impl LoadBalancers for ScriptedLoadBalancers {
             outcome.services.insert(key, ServiceOutcome::of(state));
         }
         outcome
+    }
+}
+
+/// Disks by ID, whatever their kind; what is not set cannot be found.
+#[derive(Default)]
+pub(crate) struct ScriptedVolumes {
+    answers: Mutex<HashMap<String, Option<Location>>>,
+    calls: AtomicUsize,
+}
+
+impl ScriptedVolumes {
+    pub(crate) fn set(&self, id: &str, location: Location) {
+        self.answers.lock().unwrap().insert(id.into(), Some(location));
+    }
+
+    pub(crate) fn set_foreign(&self, id: &str) {
+        self.answers.lock().unwrap().insert(id.into(), None);
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Volumes for ScriptedVolumes {
+    async fn locate(&self, volumes: &[Arc<PersistentVolume>]) -> Vec<Result<Option<Location>, Error>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let answers = self.answers.lock().unwrap();
+        let id = |volume: &PersistentVolume| volume.spec.source.as_ref().unwrap().id().to_owned();
+        let answer = |id: String| answers.get(&id).cloned().ok_or_else(|| Error::not_found(format!("find {id}")));
+        volumes.iter().map(|volume| answer(id(volume))).collect()
     }
 }

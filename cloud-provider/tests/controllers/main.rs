@@ -7,5 +7,6 @@ mod harness;
 mod node;
 mod node_ipam;
 mod node_lifecycle;
+mod persistent_volume_label;
 mod route;
 mod service;

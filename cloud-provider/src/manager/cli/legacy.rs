@@ -2,10 +2,6 @@
 //! version does not have.
 
 use super::Flag;
-use crate::{
-    config::feature_gates::{Gate, WEBHOOK},
-    manager::options::values::Switches,
-};
 
 /// A flag that upstream no longer has.
 pub(super) struct Removed {
@@ -59,11 +55,7 @@ const DEPRECATED: &[(&str, &str)] = &[
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("kube-api-content-type", "requests to the API server are always JSON"),
     ("contention-profiling", "blocking is not profiled"),
-    ("webhooks", "webhooks are not served yet"),
 ];
-
-/// Feature gates of the same kind.
-const GATES_WITHOUT_EFFECT: &[(Gate, &str)] = &[(WEBHOOK, "webhooks are not served yet")];
 
 /// The removed flag of a name.
 pub(super) fn removed(name: &str) -> Option<&'static Removed> {
@@ -86,11 +78,5 @@ pub(super) fn without_effect(flags: &[Flag]) -> Vec<String> {
         let (name, text) = WITHOUT_EFFECT.iter().find(|(name, _)| *name == flag.name)?;
         Some(format!("Flag --{name}={} is not in effect: {text}", flag.value))
     };
-    let gates = flags.iter().filter(|flag| flag.name == "feature-gates").flat_map(|flag| {
-        let Switches(switches) = flag.value.parse().unwrap_or_default();
-        let is_on = move |(gate, _): &&(Gate, &str)| switches.get(gate.name) == Some(&true);
-        GATES_WITHOUT_EFFECT.iter().filter(is_on)
-    });
-    let gate_notice = |(gate, text): &(Gate, &str)| format!("Feature gate {} is not in effect: {text}", gate.name);
-    flags.iter().filter(is_used).filter_map(notice).chain(gates.map(gate_notice)).collect()
+    flags.iter().filter(is_used).filter_map(notice).collect()
 }

@@ -27,6 +27,7 @@ use super::{
     logging,
     names::Registry,
     options::{Options, VersionFlag},
+    webhook,
 };
 use crate::config::feature_gates::{FeatureGates, Gate};
 
@@ -43,14 +44,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// A program with the controllers of the core. The version is the crate's, `1.2.3`.
+    /// A program with the controllers and webhooks of the core. The version is the crate's, `1.2.3`.
     pub fn new(name: &'static str, version: &'static str) -> Self {
         Self {
             name,
             version,
             registry: Registry::default(),
             gates: Vec::new(),
-            webhooks: Vec::new(),
+            webhooks: vec![webhook::PERSISTENT_VOLUME_LABEL],
             defaults: Vec::new(),
             usage_error_code: 1,
         }

@@ -200,7 +200,33 @@ fn tls_names_are_those_of_go() {
 #[test]
 fn webhooks_are_served_when_named() {
     let webhook = settings(&["--webhooks=*,-b", "--webhook-secure-port=10261"]).webhook.unwrap();
-    assert_eq!((webhook.names, webhook.serving.address.port()), (vec!["a".to_owned()], 10261));
+    assert_eq!((webhook.names, webhook.serving.address.port()), (vec!["pvlabel".to_owned(), "a".to_owned()], 10261));
+}
+
+#[test]
+fn each_webhook_serving_flag_reaches_the_server() {
+    let serving = settings(&[
+        "--webhooks=a",
+        "--webhook-bind-address=127.0.0.1",
+        "--webhook-disable-http2-serving",
+        "--webhook-cert-dir=/certs",
+        "--webhook-tls-sni-cert-key=c,k:a.example",
+        "--webhook-tls-cipher-suites=TLS_AES_128_GCM_SHA256",
+        "--webhook-tls-curve-preferences=29",
+        "--webhook-tls-min-version=VersionTLS13",
+    ])
+    .webhook
+    .unwrap()
+    .serving;
+    assert_eq!((serving.address, serving.http2), ("127.0.0.1:10260".parse().unwrap(), false));
+    let ServingCertificate::Directory { cert_file, .. } = &serving.certificate else { panic!("{serving:?}") };
+    assert_eq!(cert_file.display().to_string(), "/certs/cloud-controller-manager-webhook.crt");
+    assert_eq!(serving.sni_certificates[0].names, ["a.example"]);
+    assert_eq!(serving.cipher_suites, ["TLS_AES_128_GCM_SHA256"]);
+    assert_eq!((serving.curve_preferences, serving.min_version), (vec![29], TlsVersion::Tls13));
+    let files = ["--webhooks=a", "--webhook-tls-cert-file=c", "--webhook-tls-private-key-file=k"];
+    let serving = settings(&files).webhook.unwrap().serving;
+    assert!(matches!(serving.certificate, ServingCertificate::Files { .. }));
 }
 
 #[test]

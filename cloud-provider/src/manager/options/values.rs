@@ -10,6 +10,8 @@ use std::{
     str::FromStr,
 };
 
+use crate::config::quantity;
+
 /// The items of all uses of a flag.
 pub fn flatten<T: Clone + IntoIterator>(uses: &[T]) -> Vec<T::Item> {
     uses.iter().cloned().flatten().collect()
@@ -215,32 +217,10 @@ impl FromStr for Quantity {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let invalid = || format!("unable to parse quantity {text:?}");
-        let end = text.find(|c: char| c != '.' && c != '+' && !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, suffix) = text.split_at(end);
-        let number: f64 = number.parse().map_err(|_| invalid())?;
-        let scale = match suffix {
-            "" => 1.0,
-            // Upstream's help names the capital letter, which its parser refuses.
-            "k" | "K" => 1e3,
-            "M" => 1e6,
-            "G" => 1e9,
-            "T" => 1e12,
-            "P" => 1e15,
-            "E" => 1e18,
-            "Ki" => f64::from(1 << 10),
-            "Mi" => f64::from(1 << 20),
-            "Gi" => f64::from(1 << 30),
-            "Ti" => 2_f64.powi(40),
-            "Pi" => 2_f64.powi(50),
-            "Ei" => 2_f64.powi(60),
-            exponent => {
-                let exponent = exponent.strip_prefix(['e', 'E']).and_then(|e| e.parse().ok()).ok_or_else(invalid)?;
-                10_f64.powi(exponent)
-            }
-        };
-        // A float beyond the range becomes the largest number.
-        Ok(Self((number * scale).ceil() as u64))
+        // Upstream's help names the capital letter, which its parser refuses.
+        let lower = text.strip_suffix('K').map(|number| format!("{number}k"));
+        let number = quantity::parse(lower.as_deref().unwrap_or(text)).map_err(|error| error.to_string())?;
+        Ok(Self(u64::try_from(number).unwrap_or(u64::MAX)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::calls::{Call, Operation, Rule};
 use super::model::{Account, LoadBalancer, Power, RouteEntry, VirtualMachine};
 
 /// The region, of which all zones are part.
-pub(super) const REGION: &str = "memory-1";
+pub const REGION: &str = "memory-1";
 
 /// The zones, unless others are asked for.
 const ZONES: [&str; 3] = ["memory-1a", "memory-1b", "memory-1c"];
@@ -73,6 +73,14 @@ impl Backend {
         inner.account.named.insert(name, id.clone());
         inner.account.machines.insert(id.clone(), machine);
         id
+    }
+
+    /// Makes a disk in these zones and returns its name.
+    pub fn make_disk(&self, zones: BTreeSet<String>) -> String {
+        let mut inner = self.lock();
+        let name = format!("disk-{}", inner.account.next());
+        inner.account.disks.insert(name.clone(), zones);
+        name
     }
 
     /// The machine of a node.

@@ -19,6 +19,8 @@ use super::remote::Remote;
 pub enum Operation {
     /// Up to 100 machines by ID or by name.
     DescribeMachines,
+    /// Up to 100 disks by name.
+    DescribeDisks,
     /// One load balancer and its firewall, by name.
     DescribeLoadBalancer,
     /// A new load balancer.
@@ -44,7 +46,9 @@ pub enum Operation {
 impl Operation {
     fn access(self) -> Access {
         match self {
-            Self::DescribeMachines | Self::DescribeLoadBalancer | Self::DescribeRoutes => Access::Read,
+            Self::DescribeMachines | Self::DescribeDisks | Self::DescribeLoadBalancer | Self::DescribeRoutes => {
+                Access::Read
+            }
             _ => Access::Write,
         }
     }

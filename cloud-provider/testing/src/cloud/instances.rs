@@ -174,6 +174,6 @@ fn present(machine: &VirtualMachine, want: Want) -> Instance {
 }
 
 /// The same failure for each node of a page.
-fn again(error: &Error) -> Error {
+pub(super) fn again(error: &Error) -> Error {
     Error::new(error.kind().clone(), error.chain())
 }

@@ -17,14 +17,19 @@ mod provider;
 mod remote;
 mod routes;
 mod served;
+mod volumes;
 mod wire;
 
 use std::sync::Arc;
 
 use cloud_provider::Error;
+<<<<<<< HEAD
 use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, PodRanges, Reconciler, Routes};
+=======
+use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler, Routes, Volumes};
+>>>>>>> volumes
 
-pub use backend::Backend;
+pub use backend::{Backend, REGION};
 pub use calls::{Call, Fault, Operation, Rule};
 pub use controller::controller;
 pub use load_balancers::{ID_ANNOTATION, REJECT_ANNOTATION, REPORT_ID_ANNOTATION, SHARED_ANNOTATION};
@@ -41,6 +46,7 @@ pub struct MemoryCloud {
     load_balancers: Arc<Reconciler<load_balancers::Balancing>>,
     routes: Option<Arc<routes::Table>>,
     client: calls::Client,
+    volumes: Arc<volumes::Disks>,
 }
 
 impl MemoryCloud {
@@ -60,6 +66,7 @@ impl MemoryCloud {
     fn with(client: calls::Client) -> Self {
         Self {
             instances: Arc::new(instances::ByPage::new(client.clone())),
+            volumes: Arc::new(volumes::Disks::new(client.clone())),
             load_balancers: Arc::new(Reconciler::new(load_balancers::Balancing::new(client.clone()))),
             routes: None,
             client,
@@ -96,7 +103,12 @@ impl Cloud for MemoryCloud {
         self.routes.clone().map(|table| table as Arc<dyn Routes>)
     }
 
+<<<<<<< HEAD
     fn pod_ranges(&self) -> Option<Arc<dyn PodRanges>> {
         Some(Arc::clone(&self.instances) as Arc<dyn PodRanges>)
+=======
+    fn volumes(&self) -> Option<Arc<dyn Volumes>> {
+        Some(Arc::clone(&self.volumes) as Arc<dyn Volumes>)
+>>>>>>> volumes
     }
 }

@@ -105,6 +105,8 @@ pub(super) struct Account {
     pub(super) machines: BTreeMap<String, VirtualMachine>,
     /// The IDs of the machines by the names of their nodes.
     pub(super) named: BTreeMap<String, String>,
+    /// The zones of disks, by name.
+    pub(super) disks: BTreeMap<String, BTreeSet<String>>,
     pub(super) load_balancers: BTreeMap<String, LoadBalancer>,
     pub(super) firewalls: BTreeMap<String, BTreeSet<i32>>,
     /// By destination.

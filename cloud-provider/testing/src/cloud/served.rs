@@ -43,6 +43,7 @@ use super::instances::DescribeMachines;
 use super::load_balancers::{ChangeLoadBalancer, DescribeLoadBalancer};
 use super::model::Power;
 use super::routes::{ChangeRoute, DescribeRoutes};
+use super::volumes::DescribeDisks;
 use super::wire::{Failure, FailureKind};
 
 /// Larger requests are refused; 5,000 backends have some 70 KiB.
@@ -130,6 +131,7 @@ async fn answer(backend: &Backend, request: http::Request<Incoming>) -> Response
 async fn route(backend: &Backend, method: &Method, path: &str, body: &[u8]) -> Result<Vec<u8>> {
     match path.strip_prefix("/api/") {
         Some(DescribeMachines::PATH) => call::<DescribeMachines>(backend, body).await,
+        Some(DescribeDisks::PATH) => call::<DescribeDisks>(backend, body).await,
         Some(DescribeLoadBalancer::PATH) => call::<DescribeLoadBalancer>(backend, body).await,
         Some(ChangeLoadBalancer::PATH) => call::<ChangeLoadBalancer>(backend, body).await,
         Some(DescribeRoutes::PATH) => call::<DescribeRoutes>(backend, body).await,

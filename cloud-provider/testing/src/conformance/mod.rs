@@ -12,6 +12,7 @@ mod pod_ranges;
 mod restarts;
 mod routes;
 mod services;
+mod volumes;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,11 @@ pub trait Subject: Send + Sync {
 
     /// Starts instances and returns the names that their nodes have.
     async fn add_instances(&self, count: usize) -> anyhow::Result<Vec<String>>;
+
+    /// Makes a disk, for clouds that declare volumes.
+    async fn add_disk(&self) -> anyhow::Result<Disk> {
+        bail!("this cloud declares no volumes")
+    }
 
     /// Changes what runs behind a node.
     async fn set_instance(&self, node: &str, state: InstanceState) -> anyhow::Result<()>;
@@ -192,6 +198,8 @@ pub struct Declared {
     pub look_up: Option<(String, usize)>,
     /// The kinds of services whose load balancers are tested; none where the cloud has no load balancers.
     pub services: Vec<ServiceKind>,
+    /// Whether persistent volumes are labelled. The controllers are started with `persistent-volume-label-controller` on.
+    pub volumes: bool,
     /// The names of calls that change the cloud, for "a second run changes nothing".
     pub writes: fn(&str) -> bool,
     /// What its API can be made to do wrong.
@@ -263,6 +271,17 @@ pub struct Route {
     pub node: Option<String>,
 }
 
+/// A disk as it stands in the cloud.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disk {
+    /// The part of a persistent volume's spec that names it: `{"gcePersistentDisk": {"pdName": "disk-1"}}`.
+    pub source: Value,
+    /// The zones that it is in.
+    pub zones: BTreeSet<String>,
+    /// The region that it is in.
+    pub region: String,
+}
+
 /// How an API misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
@@ -310,6 +329,10 @@ fn has_instances(declared: &Declared) -> bool {
     declared.look_up.is_some()
 }
 
+fn has_volumes(declared: &Declared) -> bool {
+    declared.volumes
+}
+
 fn has_services(declared: &Declared) -> bool {
     !declared.services.is_empty()
 }
@@ -335,6 +358,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("service-type-change-removes-load-balancer", has_services, services::type_change),
     scenario!("load-balancer-removed-by-hand", has_services, services::removed_by_hand),
     scenario!("services-through-disturbances", has_services, services::through_disturbances),
+    scenario!("volumes-are-labelled", has_volumes, volumes::labelled),
+    scenario!("volumes-are-labelled-through-disturbances", has_volumes, volumes::through_disturbances),
     scenario!("restart-changes-nothing", has_services, restarts::changes_nothing),
     scenario!("routes-follow-nodes", has_routes, routes::follow_nodes),
     scenario!("routes-of-vanished-nodes-are-removed", has_routes, routes::of_vanished_nodes),
