@@ -233,6 +233,27 @@ mod tests {
     }
 
     #[test]
+    fn section_12_6_status_equal() {
+        let status = |ip: &str, ip_mode, ports: &[&str]| {
+            let port = |protocol: &&str| PortStatus { port: 80, protocol: (*protocol).into(), error: None };
+            let ports = ports.iter().map(port).collect();
+            LoadBalancerStatus { ingress: vec![Ingress { ip: Some(ip.into()), ip_mode, ports, hostname: None }] }
+        };
+        let plain = status("8.8.8.8", None, &[]);
+        assert!(LoadBalancerStatus::default().is_stored_as(&LoadBalancerStatus::default()));
+        assert!(plain.is_stored_as(&plain));
+        assert!(!plain.is_stored_as(&status("8.8.4.4", None, &[])));
+        let (vip, proxy) = (Some(IpMode::Vip), Some(IpMode::Proxy));
+        assert!(status("8.8.8.8", vip, &[]).is_stored_as(&status("8.8.8.8", vip, &[])));
+        assert!(!status("8.8.8.8", vip, &[]).is_stored_as(&plain), "only one set");
+        assert!(!status("8.8.8.8", vip, &[]).is_stored_as(&status("8.8.8.8", proxy, &[])));
+        let tcp = status("8.8.8.8", None, &["TCP"]);
+        assert!(tcp.is_stored_as(&tcp));
+        assert!(!tcp.is_stored_as(&status("8.8.8.8", None, &["UDP"])));
+        assert!(!tcp.is_stored_as(&plain) && !plain.is_stored_as(&tcp));
+    }
+
+    #[test]
     fn a_host_name_gets_no_mode() {
         let status = LoadBalancerStatus::hostname("a.example.com");
         let mut other = status.clone();

@@ -121,6 +121,22 @@ mod tests {
     }
 
     #[test]
+    fn section_12_6_has_finalizer() {
+        for (finalizers, has) in [
+            (json!(null), false),
+            (json!(["unrelated"]), false),
+            (json!([FINALIZER]), true),
+            (json!([FINALIZER, "unrelated"]), true),
+        ] {
+            assert_eq!(
+                has_finalizer(&service(|s| s["metadata"]["finalizers"] = finalizers.clone())),
+                has,
+                "{finalizers}"
+            );
+        }
+    }
+
+    #[test]
     fn section_12_6_only_local_and_needs_health_check() {
         let of = |kind: &str, policy: &str| {
             service(|s| {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{ERROR, NOTHING, SOMETHING};
 use crate::{
-    cloud::{LoadBalancers, Owned, Route},
+    cloud::{LoadBalancers, Owned, routes::Route},
     cluster::objects::{Node, Service},
     manager::cli::Output,
     service::predicates,

@@ -59,6 +59,8 @@ impl<P: Provider> Process<P> {
         // Nobody is served.
         settings.serving = None;
         settings.webhook = None;
+        // To ask for the token of a service account is a write.
+        settings.use_service_account_credentials = false;
         let metrics = Metrics::new();
         let access = client::Access::ReadOnly;
         let clients = Clients::new(client::Settings { access, ..client_settings::<P>(&settings) }, &metrics);
@@ -131,7 +133,8 @@ impl<P: Provider> Process<P> {
 
     async fn audit_routes(&self, audit: &mut Audit) {
         let Some(routes) = self.built.cloud.routes().filter(|_| self.settings.cloud.configure_routes) else { return };
-        let ranges = self.settings.cloud.cluster_cidrs.iter().map(|range| range.parse()).collect::<Result<Vec<IpNet>, _>>();
+        let ranges =
+            self.settings.cloud.cluster_cidrs.iter().map(|range| range.parse()).collect::<Result<Vec<IpNet>, _>>();
         match ranges {
             Ok(ranges) if !ranges.is_empty() => match routes.list(&self.nodes.list()).await {
                 Ok(routes) => audit.of_routes(routes, &self.nodes.list(), &ranges),

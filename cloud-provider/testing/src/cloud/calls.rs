@@ -51,7 +51,9 @@ impl Operation {
 
     fn access(self) -> Access {
         match self {
-            Self::DescribeMachines | Self::DescribeLoadBalancer | Self::ListNames | Self::DescribeRoutes => Access::Read,
+            Self::DescribeMachines | Self::DescribeLoadBalancer | Self::ListNames | Self::DescribeRoutes => {
+                Access::Read
+            }
             _ => Access::Write,
         }
     }
