@@ -4,6 +4,8 @@
 
 mod harness;
 mod node;
+mod node_cases;
 mod node_lifecycle;
 mod route;
 mod service;
+mod service_cases;
