@@ -5,19 +5,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-<<<<<<< HEAD
-//! | [`cloud`] | what a cloud crate implements: instances, load balancers, routes, pod ranges |
+//! | [`cloud`] | what a cloud crate implements: instances, load balancers, routes, pod ranges, volumes |
 //! | [`error`] | the typed errors that controllers act on |
 //! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
-//! | [`controllers`] | node, node lifecycle, service, route, node IPAM |
-//! | [`node`], [`service`] | pure helpers |
-=======
-//! | [`cloud`] | what a cloud crate implements: instances, load balancers, volumes |
-//! | [`error`] | the typed errors that controllers act on |
-//! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
-//! | [`controllers`] | node, node lifecycle, service, persistent volume labels |
+//! | [`controllers`] | node, node lifecycle, service, route, node IPAM, persistent volume labels |
 //! | [`node`], [`service`], [`volume`] | pure helpers |
->>>>>>> volumes
 //! | [`manager`] | composition: flags, leader election, serving |
 //! | [`config`] | formats inherited from the Go controllers |
 //!

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cluster::objects::{Key, Node, Service},
-    error::Error,
+    error::{Error, Result},
 };
 
 /// The load balancers of a cloud.
@@ -32,6 +32,27 @@ pub trait LoadBalancers: Send + Sync {
     /// Brings the cloud to what the services of `scope` want, or only says what that would change. Never panics and
     /// never fails as a whole: what went wrong stands in the outcome, next to what was done.
     async fn sync(&self, scope: &Scope, mode: Mode) -> Outcome;
+
+    /// What names a service as the owner of resources in the cloud, for `audit`: the names that this provider's formulas
+    /// give for it, and what it writes into tags. A pure function of the service and the configuration.
+    fn claims(&self, _service: &Service) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Everything in the cloud that bears this cluster's marks and matches this provider's name formulas, for `audit`;
+    /// `None` where the provider cannot tell. Reads only, and never less than there is: what cannot be listed is an error.
+    async fn owned(&self, _cluster_name: &str) -> Result<Option<Vec<Owned>>> {
+        Ok(None)
+    }
+}
+
+/// A resource in the cloud that a controller of this cluster made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// In words, with the name or ID under which the cloud's tools find it: `security group sg-0123 (k8s-elb-a1b2)`.
+    pub what: String,
+    /// It belongs to the service whose [`claims`](LoadBalancers::claims) hold this.
+    pub claim: String,
 }
 
 /// Names a scope; also the key of the lock that keeps its rounds apart.
@@ -209,6 +230,27 @@ mod tests {
         assert!(address(None).is_stored_as(&address(None)));
         assert!(!address(None).is_stored_as(&address(Some(IpMode::Proxy))));
         assert!(!address(Some(IpMode::Proxy)).is_stored_as(&address(Some(IpMode::Vip))));
+    }
+
+    #[test]
+    fn section_12_6_status_equal() {
+        let status = |ip: &str, ip_mode, ports: &[&str]| {
+            let port = |protocol: &&str| PortStatus { port: 80, protocol: (*protocol).into(), error: None };
+            let ports = ports.iter().map(port).collect();
+            LoadBalancerStatus { ingress: vec![Ingress { ip: Some(ip.into()), ip_mode, ports, hostname: None }] }
+        };
+        let plain = status("8.8.8.8", None, &[]);
+        assert!(LoadBalancerStatus::default().is_stored_as(&LoadBalancerStatus::default()));
+        assert!(plain.is_stored_as(&plain));
+        assert!(!plain.is_stored_as(&status("8.8.4.4", None, &[])));
+        let (vip, proxy) = (Some(IpMode::Vip), Some(IpMode::Proxy));
+        assert!(status("8.8.8.8", vip, &[]).is_stored_as(&status("8.8.8.8", vip, &[])));
+        assert!(!status("8.8.8.8", vip, &[]).is_stored_as(&plain), "only one set");
+        assert!(!status("8.8.8.8", vip, &[]).is_stored_as(&status("8.8.8.8", proxy, &[])));
+        let tcp = status("8.8.8.8", None, &["TCP"]);
+        assert!(tcp.is_stored_as(&tcp));
+        assert!(!tcp.is_stored_as(&status("8.8.8.8", None, &["UDP"])));
+        assert!(!tcp.is_stored_as(&plain) && !plain.is_stored_as(&tcp));
     }
 
     #[test]

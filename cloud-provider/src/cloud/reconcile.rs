@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     KeyedLocks,
-    load_balancers::{Change, LoadBalancers, Mode, Outcome, Scope, ScopeId, ServiceOutcome, ServiceState},
+    load_balancers::{Change, LoadBalancers, Mode, Outcome, Owned, Scope, ScopeId, ServiceOutcome, ServiceState},
 };
 use crate::{
     Error, Kind,
@@ -72,6 +72,16 @@ pub trait Model: Send + Sync + 'static {
         observed: &Self::Observed,
         made: &Self::Made,
     ) -> Vec<(Key, ServiceOutcome)>;
+
+    /// See [`LoadBalancers::claims`].
+    fn claims(&self, _service: &Service) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// See [`LoadBalancers::owned`].
+    async fn owned(&self, _cluster_name: &str) -> Result<Option<Vec<Owned>>> {
+        Ok(None)
+    }
 }
 
 /// One step of a plan. Its `Display` is what a dry run prints.
@@ -232,6 +242,14 @@ impl<M: Model> LoadBalancers for Reconciler<M> {
 
     fn backend(&self, service: &Service, node: &Node) -> Option<String> {
         self.model.backend(service, node)
+    }
+
+    fn claims(&self, service: &Service) -> Vec<String> {
+        self.model.claims(service)
+    }
+
+    async fn owned(&self, cluster_name: &str) -> Result<Option<Vec<Owned>>> {
+        self.model.owned(cluster_name).await
     }
 
     async fn sync(&self, scope: &Scope, mode: Mode) -> Outcome {

@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_two_slashes_is_refused_in_upstreams_words() {
+    fn section_12_5_sync_service_key() {
         assert_eq!("invalid/key/string".parse::<Key>().unwrap_err(), r#"unexpected key format: "invalid/key/string""#);
         assert_eq!("a/b".parse::<Key>().unwrap(), Key::new("a", "b"));
     }

@@ -12,6 +12,7 @@ pub mod options;
 pub mod parts;
 mod percent;
 pub mod provider;
+mod report;
 mod run;
 mod secure_port;
 pub mod serving;

@@ -1,5 +1,6 @@
 //! The life of the process: parse, elect, run, end.
 
+mod dry_run;
 mod lead;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -12,8 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Built, Context, Parts, Provider, controllers::CORE, debugging::About, healthz::Checks, names, options::Settings,
-    secure_port, webhook,
+    Built, Context, Parts, Provider, cli::Task, controllers::CORE, debugging::About, healthz::Checks, names,
+    options::Settings, report, secure_port, webhook,
 };
 use crate::{
     Error,
@@ -44,14 +45,18 @@ const LOST_EXIT: u8 = 1;
 ///
 /// Exit status: 0 after SIGTERM or SIGINT (the lease is released), and for `--help` and `--version`;
 /// [`FAILURE_EXIT`](Provider::FAILURE_EXIT) for wrong flags and failures before the controllers run; 1 when leadership is
-/// lost; 2 after a panic.
+/// lost; 2 after a panic. Of [`Task::Plan`] and [`Task::Audit`]: 0 when there is nothing to tell, 2 when there is, 1 on any
+/// error.
 pub fn run<P: Provider>() -> ExitCode {
     let program = P::program();
     let parsed = match program.parse::<P::Flags>(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(exit) => return exit.report(),
     };
-    let failure = ExitCode::from(P::FAILURE_EXIT);
+    let is_run = parsed.task == Task::Run;
+    // In a dry run every other status says something else.
+    let program = if is_run { program } else { program.with_usage_error_code(report::ERROR) };
+    let failure = ExitCode::from(if is_run { P::FAILURE_EXIT } else { report::ERROR });
     let settings = match parsed.options.validate(&program) {
         Ok(settings) => settings,
         Err(errors) => return program.usage_error(errors).report(),
@@ -60,7 +65,7 @@ pub fn run<P: Provider>() -> ExitCode {
         Ok(verbosity) => verbosity,
         Err(error) => return program.usage_error(error).report(),
     };
-    end_on_panic();
+    end_on_panic(if is_run { PANIC_EXIT } else { report::ERROR.into() });
     for warning in &parsed.warnings {
         tracing::warn!("{warning}");
     }
@@ -79,6 +84,11 @@ pub fn run<P: Provider>() -> ExitCode {
             return failure;
         }
     };
+    if !is_run {
+        let exit = runtime.block_on(Process::<P>::dry_run(settings, parsed.provider, about, &parsed.task));
+        runtime.shutdown_background();
+        return ExitCode::from(exit);
+    }
     let end = runtime.block_on(Process::<P>::run(settings, parsed.provider, about));
     // Nothing that still runs holds up the end.
     runtime.shutdown_background();
@@ -98,11 +108,11 @@ fn threads() -> usize {
 }
 
 /// A panic anywhere ends the process: nothing runs on half alive, and the lease expires for the next one.
-fn end_on_panic() {
+fn end_on_panic(exit: i32) {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         told(panic);
-        std::process::exit(PANIC_EXIT);
+        std::process::exit(exit);
     }));
 }
 

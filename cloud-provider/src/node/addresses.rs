@@ -93,9 +93,9 @@ mod tests {
         text.split(',').map(entry).collect()
     }
 
-    /// core.md 12.7, "nodeIP filter"; the cloud's list always ends with the host name.
+    /// The cloud's list always ends with the host name.
     #[test]
-    fn node_ip_filter_as_in_12_7() {
+    fn section_12_7_node_ip_filter() {
         let two = "10.1.1.1,fc01:1234::5678";
         let cases = [
             ("10.1.1.1", "INT 10.1.1.1", Some("INT 10.1.1.1")),

@@ -53,9 +53,8 @@ mod tests {
         Taint { key: key.into(), effect: effect.into(), ..Taint::default() }
     }
 
-    /// core.md 12.7, "Taints".
     #[test]
-    fn key_and_effect_identify_a_taint_as_in_12_7() {
+    fn section_12_7_taints() {
         let list = [Taint { value: Some("bar_1".into()), ..taint("foo_1", "NoExecute") }, taint("foo_2", "NoSchedule")];
         assert!(has(&list, &taint("foo_1", "NoExecute")));
         assert!(!has(&list, &taint("foo_3", "NoExecute")));

@@ -36,9 +36,9 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// core.md 12.5, "Predicates", without readiness, which no longer counts (KEP-3458).
+    /// Without readiness, which no longer counts (KEP-3458).
     #[test]
-    fn eligibility_as_in_12_5() {
+    fn section_12_5_predicates() {
         assert!(is_eligible(&node(|_| {})));
         for (value, eligible) in [("", false), ("false", true), ("true", false), ("foo", false), ("0", true)] {
             assert_eq!(is_eligible(&node(|n| n["metadata"]["labels"][EXCLUDE] = json!(value))), eligible, "{value:?}");
@@ -49,9 +49,9 @@ mod tests {
         assert!(is_eligible(&node(|n| n["status"]["conditions"] = not_ready)));
     }
 
-    /// core.md 12.5, "shouldSyncUpdatedNode"; the autoscaler's taint and deletion count here, upstream misses them.
+    /// The autoscaler's taint and deletion count here, upstream misses them.
     #[test]
-    fn changes_that_matter_as_in_12_5() {
+    fn section_12_5_should_sync_updated_node() {
         let plain = node(|_| {});
         let with_id = node(|n| n["spec"]["providerID"] = json!("x://1"));
         assert!(matters(&plain, &with_id) && matters(&with_id, &plain));

@@ -79,9 +79,8 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// core.md 12.5, "needsCleanup".
     #[test]
-    fn needs_cleanup_as_in_12_5() {
+    fn section_12_5_needs_cleanup() {
         assert!(!needs_cleanup(&service(|_| {})));
         let finalizers = json!([FINALIZER]);
         assert!(!needs_cleanup(&service(|s| s["metadata"]["finalizers"] = finalizers.clone())));
@@ -95,9 +94,8 @@ mod tests {
         })));
     }
 
-    /// core.md 12.5, "needsUpdate".
     #[test]
-    fn needs_update_as_in_12_5() {
+    fn section_12_5_needs_update() {
         type Edit = fn(&mut Value);
         let base = service(|_| {});
         let rows: [(&str, Edit); 11] = [
@@ -122,9 +120,24 @@ mod tests {
         assert!(!needs_update(&base, &service(|s| s["metadata"]["labels"] = json!({"a": "b"}))));
     }
 
-    /// core.md 12.6, "onlyLocal" and "needsHealthCheck".
     #[test]
-    fn local_traffic_as_in_12_6() {
+    fn section_12_6_has_finalizer() {
+        for (finalizers, has) in [
+            (json!(null), false),
+            (json!(["unrelated"]), false),
+            (json!([FINALIZER]), true),
+            (json!([FINALIZER, "unrelated"]), true),
+        ] {
+            assert_eq!(
+                has_finalizer(&service(|s| s["metadata"]["finalizers"] = finalizers.clone())),
+                has,
+                "{finalizers}"
+            );
+        }
+    }
+
+    #[test]
+    fn section_12_6_only_local_and_needs_health_check() {
         let of = |kind: &str, policy: &str| {
             service(|s| {
                 s["spec"]["type"] = json!(kind);

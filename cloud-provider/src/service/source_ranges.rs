@@ -62,9 +62,8 @@ mod tests {
         .unwrap()
     }
 
-    /// core.md 12.6, "Source ranges".
     #[test]
-    fn source_ranges_as_in_12_6() {
+    fn section_12_6_source_ranges() {
         for bad in ["10.0.0.1/33", "foo.bar", "10.0.0.1/32,*", "10.0.0.1/32,", "10.0.0.1/32, ", "10.0.0.1"] {
             assert!(of(&service(Some(bad), &[])).is_err(), "{bad}");
             let entries: Vec<&str> = bad.split(',').collect();
@@ -84,9 +83,8 @@ mod tests {
         }
     }
 
-    /// core.md 12.6, "allowAll".
     #[test]
-    fn allow_all_as_in_12_6() {
+    fn section_12_6_allow_all() {
         let all = |spec: &[&str]| allow_all(&of(&service(None, spec)).unwrap());
         assert!(!all(&["10.0.0.1/32"]));
         assert!(!all(&["10.0.0.1/32", "10.0.0.2/32"]));

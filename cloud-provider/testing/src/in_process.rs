@@ -6,12 +6,8 @@ use cloud_provider::cloud::Cloud;
 use cloud_provider::cluster::events::Sink;
 use cloud_provider::cluster::objects::{Node, Service};
 use cloud_provider::cluster::store::Store;
-<<<<<<< HEAD
-use cloud_provider::controllers::{node, node_ipam, node_lifecycle, route, service};
-=======
 use cloud_provider::controllers::persistent_volume_label::PersistentVolumeLabelController;
-use cloud_provider::controllers::{node, node_lifecycle, route, service};
->>>>>>> volumes
+use cloud_provider::controllers::{node, node_ipam, node_lifecycle, route, service};
 use cloud_provider::metrics::Metrics;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
@@ -92,7 +88,6 @@ impl Controllers {
             );
             spawn(&mut tasks, controller.run(token.clone()));
         }
-<<<<<<< HEAD
         let recorder = sink.recorder("cidrAllocator");
         match settings.node_ipam {
             Some(node_ipam::Settings::Range(ranges)) => {
@@ -109,19 +104,14 @@ impl Controllers {
             }
             None => {}
         }
-        spawn(&mut tasks, sink.run(token.clone()));
-        spawn(&mut tasks, services.run(Api::all(client.clone()), token.clone()));
-        spawn(&mut tasks, nodes.run(Api::all(client.clone()), token.clone()));
-=======
         if let Some(volumes) = cloud.volumes() {
             let recorder = sink.recorder("persistent-volume-label-controller");
             let controller = PersistentVolumeLabelController::new(volumes, client.clone(), recorder, &metrics);
-            tasks.spawn(controller.run(token.clone()));
+            spawn(&mut tasks, controller.run(token.clone()));
         }
-        tasks.spawn(sink.run(token.clone()));
-        tasks.spawn(services.run(Api::all(client.clone()), token.clone()));
-        tasks.spawn(nodes.run(Api::all(client.clone()), token.clone()));
->>>>>>> volumes
+        spawn(&mut tasks, sink.run(token.clone()));
+        spawn(&mut tasks, services.run(Api::all(client.clone()), token.clone()));
+        spawn(&mut tasks, nodes.run(Api::all(client.clone()), token.clone()));
         Self { tasks, token }
     }
 

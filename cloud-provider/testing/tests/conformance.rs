@@ -1,11 +1,8 @@
 //! The conformance suite on the cloud in memory, with the controllers in this process.
 
 use std::collections::{BTreeMap, BTreeSet};
-<<<<<<< HEAD
-=======
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
->>>>>>> volumes
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +13,8 @@ use cloud_provider::controllers::{node_lifecycle, route};
 use cloud_provider::error::Kind;
 use cloud_provider_testing::cloud::{Backend, Fault, MemoryCloud, NAME, Operation, Power, REGION, Rule};
 use cloud_provider_testing::conformance::{
-<<<<<<< HEAD
-    self, Allocator, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Route, RouteSupport, Run,
-=======
-    self, Controller, Declared, Disk, Disturbance, Factory, InstanceState, LoadBalancer, Route, RouteSupport, Run,
->>>>>>> volumes
-    ServiceKind, Start, Subject,
+    self, Allocator, Controller, Declared, Disk, Disturbance, Factory, InstanceState, LoadBalancer, Route,
+    RouteSupport, Run, ServiceKind, Start, Subject,
 };
 use cloud_provider_testing::control_plane;
 use cloud_provider_testing::in_process::{Controllers, Settings};

@@ -5,8 +5,10 @@
 mod cloud_ipam;
 mod harness;
 mod node;
+mod node_cases;
 mod node_ipam;
 mod node_lifecycle;
 mod persistent_volume_label;
 mod route;
 mod service;
+mod service_cases;

@@ -1,12 +1,13 @@
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cloud_provider::{
     cloud::{Instance, Power},
     controllers::node::{NodeController, Settings},
 };
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::{Harness, ScriptedInstances, UNINITIALIZED, eventually, has_taint, present, tainted};
@@ -112,4 +113,45 @@ async fn a_node_without_answer_waits_and_foreign_and_virtual_nodes_are_left_alon
         (!has_taint(&api.get("silent").await.unwrap(), UNINITIALIZED)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_are_refreshed_and_other_nodes_left_alone_as_the_settings_say() {
+    let mut harness = Harness::start().await;
+    let instances = Arc::new(ScriptedInstances::default());
+    for name in ["n1", "edge"] {
+        instances.set(name, present("i-1", Power::Running));
+        harness.create_node(name, json!({"providerID": "fake://i-1"})).await;
+    }
+    let api = harness.nodes_api();
+    let label = |name: &'static str, labels: serde_json::Value| {
+        let (api, patch) = (api.clone(), Patch::Merge(json!({"metadata": {"labels": labels}})));
+        async move { api.patch(name, &PatchParams::default(), &patch).await.unwrap() }
+    };
+    label("edge", json!({"site": "edge"})).await;
+    label("n1", json!({"topology.kubernetes.io/zone": "old", "my.label/foo": "old", "my.label/own": "x"})).await;
+    let settings = Settings {
+        status_update_frequency: Duration::from_millis(300),
+        unmanaged: "site=edge".parse().unwrap(),
+        refresh_labels: true,
+        refresh_additional_labels: true,
+        ..Settings::default()
+    };
+    start_with(&mut harness, &instances, settings);
+    let labels = eventually("the labels follow the cloud", || async {
+        let labels = api.get("n1").await.unwrap().metadata.labels.unwrap_or_default();
+        (labels.get("my.label/foo").is_some_and(|value| value == "bar")).then_some(labels)
+    })
+    .await;
+    assert_eq!(labels["topology.kubernetes.io/zone"], "us-west-1a");
+    assert_eq!(labels["node.kubernetes.io/instance-type"], "t1.micro");
+    assert_eq!(labels["my.label/own"], "x");
+    let edge = api.get("edge").await.unwrap();
+    assert!(edge.status.unwrap().addresses.is_none() && edge.metadata.labels.unwrap().len() == 2);
+    let writes = || harness.control_plane.audit().accepted_writes(|write| write.verb == "patch").unwrap();
+    let before = writes();
+    let calls = instances.calls.load(Ordering::SeqCst);
+    eventually("some more passes", || async { (instances.calls.load(Ordering::SeqCst) > calls + 3).then_some(()) })
+        .await;
+    assert_eq!(writes(), before, "a pass that finds nothing writes nothing");
 }

@@ -2,7 +2,12 @@ use std::{sync::Arc, time::Duration};
 
 use cloud_provider::{
     cloud::{Instance, Power},
-    controllers::node_lifecycle::{NodeLifecycleController, Settings},
+    controllers::node_lifecycle::{MAY_BE_DELETED, NodeLifecycleController, Settings},
+};
+use k8s_openapi::api::core::v1::Event;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -11,8 +16,12 @@ use crate::harness::{Harness, ScriptedInstances, eventually, has_taint, present}
 const SHUTDOWN: &str = "node.cloudprovider.kubernetes.io/shutdown";
 
 fn start(harness: &mut Harness, instances: &Arc<ScriptedInstances>) {
+    start_with(harness, instances, Duration::from_millis(300));
+}
+
+fn start_with(harness: &mut Harness, instances: &Arc<ScriptedInstances>, monitor_period: Duration) {
     let settings = Settings {
-        monitor_period: Duration::from_millis(300),
+        monitor_period,
         grace: Duration::from_secs(1),
         grace_young: Duration::from_secs(1),
         ..Settings::default()
@@ -29,9 +38,9 @@ fn start(harness: &mut Harness, instances: &Arc<ScriptedInstances>) {
     harness.tasks.spawn(controller.run(harness.token.clone()));
 }
 
-/// core.md 12.4, "Node deletion" and "shutdown case", for one interface.
+/// For one interface.
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_are_deleted_and_tainted_as_in_12_4() {
+async fn section_12_4_node_deletion_and_shutdown_case() {
     let mut harness = Harness::start().await;
     let instances = Arc::new(ScriptedInstances::default());
     let nodes = [
@@ -89,10 +98,85 @@ async fn nodes_are_deleted_and_tainted_as_in_12_4() {
         (harness.event_reasons("unready-gone").await == ["DeletingNode"]).then_some(())
     })
     .await;
+    let events: Api<Event> = Api::all(harness.client.clone());
+    for event in events.list(&Default::default()).await.unwrap() {
+        assert_eq!(event.involved_object.api_version.as_deref(), Some("v1"), "{event:?}");
+    }
 
     harness.set_ready("unready-stopped", "True").await;
     eventually("the taint goes when the node is ready", || async {
         (!has_taint(&api.get("unready-stopped").await.unwrap(), SHUTDOWN)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn section_12_4_metrics() {
+    let mut harness = Harness::start().await;
+    let instances = Arc::new(ScriptedInstances::default());
+    for (name, ready) in [("a", "True"), ("b", "True"), ("c", "False")] {
+        instances.set(name, present("i-1", Power::Running));
+        harness.create_node(name, json!({"providerID": "fake://i-1"})).await;
+        harness.set_ready(name, ready).await;
+    }
+    start_with(&mut harness, &instances, Duration::from_secs(3600));
+    let name = "cloud_node_lifecycle_controller_cloud_provider_calls_total";
+    let text = eventually("a pass was made", || async {
+        let text = harness.metrics.render();
+        text.contains(name).then_some(text)
+    })
+    .await;
+    for operation in ["instance_exists", "instance_shutdown"] {
+        let line = format!("{name}{{operation=\"{operation}\",result=\"success\"}} 1\n");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_most_nodes_seem_gone_none_is_deleted_unless_somebody_says_that_it_may_go() {
+    let mut harness = Harness::start().await;
+    let instances = Arc::new(ScriptedInstances::default());
+    let api = harness.nodes_api();
+    for index in 0..12 {
+        let name = format!("n{index:02}");
+        let gone = index < 8;
+        instances.set(&name, if gone { Instance::Gone } else { present("i-1", Power::Running) });
+        harness.create_node(&name, json!({"providerID": format!("fake://{name}")})).await;
+        harness.set_ready(&name, if gone { "False" } else { "True" }).await;
+    }
+    start(&mut harness, &instances);
+    eventually("the nodes are told why they stay", || async {
+        (harness.event_reasons("n00").await == ["NodeDeletionHeld"]).then_some(())
+    })
+    .await;
+    let held = |count: usize| format!("cloud_node_lifecycle_controller_deletions_held {count}\n");
+    assert!(harness.metrics.render().contains(&held(8)), "{}", harness.metrics.render());
+    let names = || async {
+        let nodes = api.list(&Default::default()).await.unwrap().items;
+        nodes.into_iter().filter_map(|node| node.metadata.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await.len(), 12);
+
+    // One may go by an operator's word, the others stay: 7 of 11 is still too many.
+    let annotation = json!({"metadata": {"annotations": {MAY_BE_DELETED: "true"}}});
+    api.patch("n00", &PatchParams::default(), &Patch::Merge(annotation)).await.unwrap();
+    eventually("the annotated node goes", || async {
+        let names = names().await;
+        (!names.contains(&"n00".to_owned()) && harness.metrics.render().contains(&held(7))).then_some(())
+    })
+    .await;
+    assert_eq!(names().await.len(), 11);
+
+    // The autoscaler's taint says the same.
+    let taint = json!({"spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}});
+    api.patch("n01", &PatchParams::default(), &Patch::Strategic(taint)).await.unwrap();
+    eventually("the tainted node goes", || async { (names().await.len() == 10).then_some(()) }).await;
+
+    // Two come back: 4 of 10 is no mass disappearance any more.
+    for name in ["n02", "n03"] {
+        instances.set(name, present("i-1", Power::Running));
+    }
+    eventually("the guard releases", || async { (names().await.len() == 6).then_some(()) }).await;
+    assert_eq!(names().await, ["n02", "n03", "n08", "n09", "n10", "n11"]);
+    eventually("the metric falls", || async { harness.metrics.render().contains(&held(0)).then_some(()) }).await;
 }

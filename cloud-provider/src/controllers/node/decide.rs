@@ -127,6 +127,24 @@ mod tests {
         assert!(!changed(&[&int], &[]));
     }
 
+    /// The rows of the newer interface.
+    #[test]
+    fn section_12_3_get_instance_metadata() {
+        let decide = |on_node: Option<&str>, in_cloud: &str| {
+            let mut node = Node::default();
+            node.spec.provider_id = on_node.map(ToOwned::to_owned);
+            let metadata = Metadata { provider_id: in_cloud.into(), ..Metadata::default() };
+            let answer = Instance::Present { power: crate::cloud::Power::Running, metadata: Some(Box::new(metadata)) };
+            match verdict(&node, Ok(answer)) {
+                Ok(Verdict::Initialize(metadata)) => Some(Schedulable::of(&node, &metadata).provider_id),
+                _ => None,
+            }
+        };
+        assert_eq!(decide(None, "fake://12345"), Some(Some("fake://12345".into())));
+        assert_eq!(decide(None, ""), None, "an error");
+        assert_eq!(decide(Some("fake://12345"), ""), Some(None), "that of the node is kept");
+    }
+
     #[test]
     fn labels_are_refreshed_only_where_the_settings_ask_for_it() {
         let metadata = Metadata {

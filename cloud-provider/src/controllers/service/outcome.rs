@@ -209,3 +209,48 @@ fn no_answer(service: &Service) -> Error {
     let key: Key = service.key();
     Error::transient(format!("the provider gave no outcome for service {key}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cloud::Ingress;
+
+    fn service(finalizer: bool, ip: Option<&str>) -> Service {
+        let finalizers = if finalizer { vec![predicates::FINALIZER] } else { Vec::new() };
+        let ingress: Vec<_> = ip.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect();
+        serde_json::from_value(json!({
+            "metadata": {"name": "s", "finalizers": finalizers},
+            "status": {"loadBalancer": {"ingress": ingress}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn section_12_5_finalizer_and_status() {
+        let present = |ip: Option<&str>| {
+            let ingress = ip.map(|ip| Ingress { ip: Some(ip.into()), ..Ingress::default() });
+            ServiceOutcome::of(ServiceState::Present(LoadBalancerStatus { ingress: ingress.into_iter().collect() }))
+        };
+        let eights = Some("8.8.8.8");
+        let writes = |before, after| !wanted_patch(&service(true, before), &present(after)).is_empty();
+        assert!(!writes(eights, eights));
+        assert!(writes(None, eights));
+        assert!(!writes(None, None));
+        assert!(writes(eights, None));
+
+        let absent = ServiceOutcome::of(ServiceState::Absent);
+        let removal = |finalizer, ip| {
+            let service = service(finalizer, ip);
+            let patch = unwanted_patch(&service, &absent);
+            (patch.finalizer.is_some(), patch.status.is_some())
+        };
+        assert_eq!(removal(true, eights), (true, true));
+        assert_eq!(removal(true, None), (true, false));
+        assert_eq!(removal(false, None), (false, false));
+        let elsewhere = ServiceOutcome::of(ServiceState::Elsewhere);
+        assert!(wanted_patch(&service(true, eights), &elsewhere).is_empty(), "not ours to write");
+        assert!(unwanted_patch(&service(true, eights), &elsewhere).status.is_none());
+    }
+}

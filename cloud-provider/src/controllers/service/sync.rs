@@ -180,9 +180,8 @@ impl ServiceController {
     }
 
     fn announce(&self, round: &Round) {
-        for service in &round.scope.wanted {
-            let key = service.key();
-            if round.mode == Mode::Full && !round.quiet.contains(&key) {
+        for service in round.scope.wanted.iter().filter(|service| !round.quiet.contains(&service.key())) {
+            if round.mode == Mode::Full {
                 self.tell(service, Severity::Normal, "EnsuringLoadBalancer", "Ensuring load balancer");
             }
             if round.scope.nodes.is_empty() {

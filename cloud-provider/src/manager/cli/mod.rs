@@ -11,6 +11,7 @@
 
 mod legacy;
 mod pflag;
+mod task;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use std::{
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
 
+use self::task::Word;
+pub use self::task::{Output, Task};
 use super::{
     logging,
     names::Registry,
@@ -111,6 +114,12 @@ impl Program {
         }
     }
 
+    /// As [`usage_error`](Self::usage_error); the exit code of a dry run is 1 in every program, since others mean something.
+    fn usage_error_of(&self, word: Option<Word>, message: String) -> Exit {
+        let Some(word) = word else { return self.usage_error(message) };
+        Exit::Usage { message, hint: format!("Run '{} {} --help' for the flags.", self.name, word.as_str()), code: 1 }
+    }
+
     pub(super) fn gates(&self) -> &[Gate] {
         &self.gates
     }
@@ -122,7 +131,7 @@ impl Program {
     /// The command with all flags of the core and of a provider: the source of help and reference pages.
     pub fn command<P: Args>(&self) -> Command {
         let mut command = Command::new(self.name)
-            .override_usage(format!("{} [flags]", self.name))
+            .override_usage(format!("{0} [flags]\n       {0} plan [flags]\n       {0} audit [flags]", self.name))
             .help_template("{about-with-newline}\n{usage-heading} {usage}\n\n{all-args}")
             .next_display_order(None::<usize>)
             .disable_help_flag(true)
@@ -172,15 +181,23 @@ impl Program {
 
     /// Reads a command line, `argv[0]` included.
     pub fn parse<P: Args>(&self, argv: impl IntoIterator<Item = OsString>) -> Result<Parsed<P>, Exit> {
-        let command = self.command::<P>();
-        let usage = |message: String| self.usage_error(message);
-        let normal = pflag::normalize(&command, argv.into_iter().skip(1)).map_err(usage)?;
+        let (word, argv) = task::split(argv.into_iter().skip(1).collect());
+        let usage = |message: String| self.usage_error_of(word, message);
+        let mut command = self.command::<P>();
+        if let Some(word) = word {
+            command = word.adapt(command).mut_args(pflag::adapt);
+        }
+        let normal = pflag::normalize(&command, argv).map_err(usage)?;
         let args = std::iter::once(self.name.to_owned()).chain(normal.args);
         let matches = command.clone().try_get_matches_from(args).map_err(|error| usage(pflag::describe(&error)))?;
         let options = Options::from_arg_matches(&matches).map_err(|error| usage(error.to_string()))?;
         let provider = P::from_arg_matches(&matches).map_err(|error| usage(error.to_string()))?;
         if options.global.help {
             return Err(Exit::Output(command.clone().render_help().to_string()));
+        }
+        if let Some(late) = normal.positional.iter().find_map(|arg| Word::of(arg)) {
+            let late = late.as_str();
+            return Err(self.usage_error_of(Word::of(late), format!("{late:?} goes in front of the flags")));
         }
         if normal.positional.iter().any(|arg| !arg.is_empty()) {
             let args: Vec<_> = normal.positional.iter().map(|arg| format!("{arg:?}")).collect();
@@ -196,7 +213,8 @@ impl Program {
             VersionFlag::Raw => return Err(Exit::Output(self.raw_version())),
             VersionFlag::Set(other) => version.clone_from(other),
         }
-        Ok(Parsed { options, provider, version, flags, warnings })
+        let task = word.map_or(Ok(Task::Run), |word| word.task(&matches)).map_err(usage)?;
+        Ok(Parsed { task, options, provider, version, flags, warnings })
     }
 
     fn raw_version(&self) -> String {
@@ -211,6 +229,8 @@ impl Program {
 /// A command line that was read.
 #[derive(Clone, Debug)]
 pub struct Parsed<P> {
+    /// What to do.
+    pub task: Task,
     /// The flags of the core.
     pub options: Options,
     /// The provider's own flags.

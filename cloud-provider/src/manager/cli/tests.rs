@@ -340,3 +340,39 @@ proptest! {
         prop_assert_eq!((&joined, &apart), (&value, &value));
     }
 }
+
+#[test]
+fn a_word_in_front_of_the_flags_chooses_the_task() {
+    assert_eq!(parse(&["--cloud-provider=x"]).task, Task::Run);
+    assert_eq!(parse(&["plan", "--cloud-provider=x"]).task, Task::Plan { output: Output::Table, watch: None });
+    let watch = Some(std::time::Duration::from_secs(60));
+    assert_eq!(
+        parse(&["plan", "--output", "json", "--watch", "--v=2"]).task,
+        Task::Plan { output: Output::Json, watch }
+    );
+    assert_eq!(parse(&["audit", "--output=json"]).task, Task::Audit { output: Output::Json });
+    let help = match try_parse(&["plan", "--help"]) {
+        Err(Exit::Output(help)) => help,
+        other => panic!("{other:?}"),
+    };
+    assert!(help.contains("plan [flags]") && help.contains("--watch") && help.contains("--cloud-provider"), "{help}");
+}
+
+#[test]
+fn a_usage_error_of_a_plan_is_exit_1_also_where_the_program_says_255() {
+    let exit = |args: &[&str]| {
+        let program = program().with_usage_error_code(255);
+        match program.parse::<Tagging>(std::iter::once("program").chain(args.iter().copied()).map(OsString::from)) {
+            Err(Exit::Usage { message, code, .. }) => (message, code),
+            other => panic!("{args:?}: {other:?}"),
+        }
+    };
+    assert_eq!(exit(&["--output=json"]), ("unknown flag: --output".into(), 255));
+    assert_eq!(exit(&["audit", "--watch"]).1, 1);
+    assert_eq!(exit(&["plan", "--nonsense"]), ("unknown flag: --nonsense".into(), 1));
+    let text = r#"invalid argument "xml" for "--output" flag: must be table or json"#;
+    assert_eq!(exit(&["plan", "--output=xml"]), (text.into(), 1));
+    assert_eq!(exit(&["--v=2", "plan"]), (r#""plan" goes in front of the flags"#.into(), 1));
+    assert_eq!(exit(&["plan", "--interval=0s"]).1, 1);
+    assert_eq!(exit(&["nonsense"]).1, 255);
+}

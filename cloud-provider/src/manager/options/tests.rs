@@ -284,3 +284,33 @@ fn files_and_addresses_are_none_when_empty() {
     assert_eq!((settings.client.master, settings.cloud.config_file), (None, None));
     assert_eq!(settings.cloud.cluster_cidrs, ["10.0.0.0/8", "fd00::/48"]);
 }
+
+#[test]
+fn section_12_4_constructor() {
+    assert_eq!(settings(&["--concurrent-node-lifecycle-syncs=5"]).node_lifecycle.syncs, NonZero::new(5));
+    for count in ["0", "-5"] {
+        let text = format!("concurrent-node-lifecycle-syncs must be at least 1, but got {count}");
+        assert_eq!(errors(&[&format!("--concurrent-node-lifecycle-syncs={count}")]), text);
+    }
+}
+
+#[test]
+fn flags_of_ours_have_careful_defaults_and_are_checked() {
+    let settings = settings(&[]);
+    assert_eq!(settings.node_lifecycle.grace, Duration::from_secs(10));
+    assert_eq!(settings.node_lifecycle.grace_young, Duration::from_secs(60));
+    assert_eq!((settings.node_lifecycle.guard_threshold, settings.node_lifecycle.guard_min_nodes), (0.5, 10));
+    assert_eq!(settings.node.unmanaged.to_string(), "type=virtual-kubelet");
+    assert!(!settings.node.refresh_labels);
+    assert_eq!(settings.service.reconciliation_period, None);
+    for (flag, text) in [
+        ("--node-deletion-guard-threshold=1.5", "node-deletion-guard-threshold must be between 0 and 1, but got 1.5"),
+        ("--node-deletion-guard-threshold=NaN", "node-deletion-guard-threshold must be between 0 and 1, but got NaN"),
+        ("--node-deletion-guard-min-nodes=-1", "node-deletion-guard-min-nodes cannot be a negative number"),
+        ("--new-node-deletion-grace-period=-1s", "new-node-deletion-grace-period cannot be negative"),
+        ("--service-reconciliation-period=-1s", "service-reconciliation-period cannot be negative"),
+        ("--unmanaged-node-selector=a b", r#"unmanaged-node-selector: "a b" is not a label key"#),
+    ] {
+        assert_eq!(errors(&[flag]), text);
+    }
+}

@@ -23,6 +23,8 @@ pub enum Operation {
     DescribeDisks,
     /// One load balancer and its firewall, by name.
     DescribeLoadBalancer,
+    /// The names of all load balancers and firewalls.
+    ListNames,
     /// A new load balancer.
     CreateLoadBalancer,
     /// All listeners of a load balancer.
@@ -44,11 +46,18 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether it changes something.
+    pub fn is_write(self) -> bool {
+        self.access() == Access::Write
+    }
+
     fn access(self) -> Access {
         match self {
-            Self::DescribeMachines | Self::DescribeDisks | Self::DescribeLoadBalancer | Self::DescribeRoutes => {
-                Access::Read
-            }
+            Self::DescribeMachines
+            | Self::DescribeDisks
+            | Self::DescribeLoadBalancer
+            | Self::ListNames
+            | Self::DescribeRoutes => Access::Read,
             _ => Access::Write,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cloud_provider::cloud::{
-    Applied, Ingress, LoadBalancerStatus, Mode, Model, Scope, ScopeId, ServiceOutcome, ServiceState,
+    Applied, Ingress, LoadBalancerStatus, Mode, Model, Owned, Scope, ScopeId, ServiceOutcome, ServiceState,
 };
 use cloud_provider::cluster::objects::{Key, Node, Object as _, Service};
 use cloud_provider::error::{Error, Kind, Result};
@@ -140,6 +140,43 @@ impl Request for DescribeLoadBalancer {
     }
 }
 
+/// The names of all load balancers and of all firewalls.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ListNames {}
+
+/// What [`ListNames`] answers.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Names {
+    load_balancers: Vec<String>,
+    firewalls: Vec<String>,
+}
+
+impl Request for ListNames {
+    const PATH: &'static str = "list-names";
+    type Answer = Names;
+
+    fn operation(&self) -> Operation {
+        Operation::ListNames
+    }
+
+    fn about(&self) -> String {
+        "all".to_owned()
+    }
+
+    fn carry_out(&self, account: &mut Account, _: &Terms<'_>) -> Result<Names> {
+        account.settle();
+        Ok(Names {
+            load_balancers: account.load_balancers.keys().cloned().collect(),
+            firewalls: account.firewalls.keys().cloned().collect(),
+        })
+    }
+}
+
+/// The name of a scope's load balancer and of its firewall.
+fn name_of(scope: &ScopeId) -> String {
+    scope.0.replace('/', "-")
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.call.fmt(f)
@@ -192,13 +229,27 @@ impl Model for Balancing {
         (scheme == super::NAME && !id.is_empty()).then(|| id.to_owned())
     }
 
+    fn claims(&self, service: &Service) -> Vec<String> {
+        vec![name_of(&self.scope(service))]
+    }
+
+    async fn owned(&self, _cluster_name: &str) -> Result<Option<Vec<Owned>>> {
+        let names = self.client.send(&ListNames {}).await?;
+        let ours = |name: &String| name.starts_with("service-") || name.starts_with("shared-");
+        let list = |kind: &'static str, names: Vec<String>| {
+            names.into_iter().filter(ours).map(move |claim| Owned { what: format!("{kind} {claim}"), claim })
+        };
+        let all = list("load balancer", names.load_balancers).chain(list("firewall", names.firewalls));
+        Ok(Some(all.collect()))
+    }
+
     async fn resolve(&self, _scope: &Scope, _mode: Mode) -> Result<()> {
         Ok(())
     }
 
     fn desired(&self, scope: &Scope, (): &()) -> Result<Desired> {
         let mut desired = Desired {
-            name: scope.id.0.replace('/', "-"),
+            name: name_of(&scope.id),
             listeners: BTreeSet::new(),
             backends: BTreeSet::new(),
             rejected: BTreeMap::new(),
@@ -224,7 +275,7 @@ impl Model for Balancing {
     }
 
     async fn observe(&self, scope: &Scope, (): &(), _mode: Mode) -> Result<Observed> {
-        self.client.send(&DescribeLoadBalancer(scope.id.0.replace('/', "-"))).await
+        self.client.send(&DescribeLoadBalancer(name_of(&scope.id))).await
     }
 
     fn plan(&self, desired: &Desired, observed: &Observed, mode: Mode) -> Vec<Step> {

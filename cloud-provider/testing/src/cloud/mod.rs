@@ -23,11 +23,7 @@ mod wire;
 use std::sync::Arc;
 
 use cloud_provider::Error;
-<<<<<<< HEAD
-use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, PodRanges, Reconciler, Routes};
-=======
-use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler, Routes, Volumes};
->>>>>>> volumes
+use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, PodRanges, Reconciler, Routes, Volumes};
 
 pub use backend::{Backend, REGION};
 pub use calls::{Call, Fault, Operation, Rule};
@@ -103,12 +99,11 @@ impl Cloud for MemoryCloud {
         self.routes.clone().map(|table| table as Arc<dyn Routes>)
     }
 
-<<<<<<< HEAD
     fn pod_ranges(&self) -> Option<Arc<dyn PodRanges>> {
         Some(Arc::clone(&self.instances) as Arc<dyn PodRanges>)
-=======
+    }
+
     fn volumes(&self) -> Option<Arc<dyn Volumes>> {
         Some(Arc::clone(&self.volumes) as Arc<dyn Volumes>)
->>>>>>> volumes
     }
 }

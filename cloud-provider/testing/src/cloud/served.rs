@@ -40,7 +40,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::backend::Backend;
 use super::calls::{Fault, Operation, Request, Rule};
 use super::instances::DescribeMachines;
-use super::load_balancers::{ChangeLoadBalancer, DescribeLoadBalancer};
+use super::load_balancers::{ChangeLoadBalancer, DescribeLoadBalancer, ListNames};
 use super::model::Power;
 use super::routes::{ChangeRoute, DescribeRoutes};
 use super::volumes::DescribeDisks;
@@ -133,6 +133,7 @@ async fn route(backend: &Backend, method: &Method, path: &str, body: &[u8]) -> R
         Some(DescribeMachines::PATH) => call::<DescribeMachines>(backend, body).await,
         Some(DescribeDisks::PATH) => call::<DescribeDisks>(backend, body).await,
         Some(DescribeLoadBalancer::PATH) => call::<DescribeLoadBalancer>(backend, body).await,
+        Some(ListNames::PATH) => call::<ListNames>(backend, body).await,
         Some(ChangeLoadBalancer::PATH) => call::<ChangeLoadBalancer>(backend, body).await,
         Some(DescribeRoutes::PATH) => call::<DescribeRoutes>(backend, body).await,
         Some(ChangeRoute::PATH) => call::<ChangeRoute>(backend, body).await,
