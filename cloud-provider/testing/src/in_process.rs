@@ -6,7 +6,7 @@ use cloud_provider::cloud::Cloud;
 use cloud_provider::cluster::events::Sink;
 use cloud_provider::cluster::objects::{Node, Service};
 use cloud_provider::cluster::store::Store;
-use cloud_provider::controllers::{node, node_lifecycle, route, service};
+use cloud_provider::controllers::{node, node_ipam, node_lifecycle, route, service};
 use cloud_provider::metrics::Metrics;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
@@ -23,13 +23,15 @@ pub struct Settings {
     pub service: service::Settings,
     /// Of the route controller, which runs where these are given and the cloud has routes.
     pub route: Option<route::Settings>,
+    /// Of the node IPAM controller; `None` for none.
+    pub node_ipam: Option<node_ipam::Settings>,
 }
 
 /// Running controllers. Dropping them is what `SIGKILL` is to a process: they stop at their next await, and what they had
 /// not written is lost.
 #[derive(Debug)]
 pub struct Controllers {
-    tasks: JoinSet<()>,
+    tasks: JoinSet<anyhow::Result<()>>,
     token: CancellationToken,
 }
 
@@ -51,7 +53,7 @@ impl Controllers {
                 settings.node,
                 &metrics,
             );
-            tasks.spawn(controller.run(token.clone()));
+            spawn(&mut tasks, controller.run(token.clone()));
             let controller = node_lifecycle::NodeLifecycleController::new(
                 instances,
                 nodes.clone(),
@@ -60,7 +62,7 @@ impl Controllers {
                 settings.node_lifecycle,
                 &metrics,
             );
-            tasks.spawn(controller.run(token.clone()));
+            spawn(&mut tasks, controller.run(token.clone()));
         }
         if let Some(load_balancers) = cloud.load_balancers() {
             let controller = service::ServiceController::new(
@@ -72,7 +74,7 @@ impl Controllers {
                 settings.service,
                 &metrics,
             );
-            tasks.spawn(controller.run(token.clone()));
+            spawn(&mut tasks, controller.run(token.clone()));
         }
         if let (Some(routes), Some(settings)) = (cloud.routes(), settings.route) {
             let controller = route::RouteController::new(
@@ -83,23 +85,46 @@ impl Controllers {
                 settings,
                 &metrics,
             );
-            tasks.spawn(controller.run(token.clone()));
+            spawn(&mut tasks, controller.run(token.clone()));
         }
-        tasks.spawn(sink.run(token.clone()));
-        tasks.spawn(services.run(Api::all(client.clone()), token.clone()));
-        tasks.spawn(nodes.run(Api::all(client.clone()), token.clone()));
+        let recorder = sink.recorder("cidrAllocator");
+        match settings.node_ipam {
+            Some(node_ipam::Settings::Range(ranges)) => {
+                let (client, token) = (client.clone(), token.clone());
+                let allocator = node_ipam::RangeAllocator::new(nodes.clone(), client, recorder, ranges, &metrics);
+                tasks.spawn(async move { Ok(allocator?.run(token).await?) });
+            }
+            Some(node_ipam::Settings::Cloud(stack)) => {
+                if let Some(ranges) = cloud.pod_ranges() {
+                    let (nodes, client) = (nodes.clone(), client.clone());
+                    let allocator = node_ipam::CloudAllocator::new(ranges, nodes, client, recorder, stack, &metrics);
+                    spawn(&mut tasks, allocator.run(token.clone()));
+                }
+            }
+            None => {}
+        }
+        spawn(&mut tasks, sink.run(token.clone()));
+        spawn(&mut tasks, services.run(Api::all(client.clone()), token.clone()));
+        spawn(&mut tasks, nodes.run(Api::all(client.clone()), token.clone()));
         Self { tasks, token }
     }
 
     /// Stops them in order and waits for their end.
     ///
     /// # Errors
-    /// When one panicked.
+    /// When one panicked or could not go on.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.token.cancel();
         while let Some(ended) = self.tasks.join_next().await {
-            ended?;
+            ended??;
         }
         Ok(())
     }
+}
+
+fn spawn(tasks: &mut JoinSet<anyhow::Result<()>>, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        task.await;
+        Ok(())
+    });
 }

@@ -68,6 +68,7 @@ impl Backend {
             power: Power::Running,
             address: address(10, number),
             zone,
+            pod_ranges: Some(pod_ranges(number)),
         };
         inner.account.named.insert(name, id.clone());
         inner.account.machines.insert(id.clone(), machine);
@@ -94,6 +95,15 @@ impl Backend {
     pub fn set_power(&self, name: &str, power: Power) {
         for machine in self.lock().account.machines.values_mut().filter(|machine| machine.name == name) {
             machine.power = power;
+        }
+    }
+
+    /// Says which ranges of pods' addresses the machine of a node has: none yet, or these. A new machine has one of each
+    /// family.
+    pub fn set_pod_ranges(&self, name: &str, ranges: Option<&[&str]>) {
+        let ranges = ranges.map(|ranges| ranges.iter().map(|range| (*range).to_owned()).collect::<Vec<_>>());
+        for machine in self.lock().account.machines.values_mut().filter(|machine| machine.name == name) {
+            machine.pod_ranges.clone_from(&ranges);
         }
     }
 
@@ -218,6 +228,12 @@ impl Backend {
 /// The provider ID of a machine.
 pub(super) fn provider_id(machine: &VirtualMachine) -> String {
     format!("{NAME}://{}/{}", machine.zone, machine.id)
+}
+
+/// Distinct ranges per number, for 65,536 machines.
+fn pod_ranges(number: u32) -> Vec<String> {
+    let ipv4 = std::net::Ipv4Addr::from(0x6440_0000 | (number % 0x1_0000) << 6);
+    vec![format!("{ipv4}/26"), format!("fd00:64::{:x}:{:x}:0/112", number >> 16, number & 0xffff)]
 }
 
 /// A distinct address per number under one first octet.

@@ -82,9 +82,18 @@ impl ByPage {
     }
 }
 
-#[async_trait]
-impl Instances for ByPage {
-    async fn look_up(&self, nodes: &[Arc<Node>], want: Want, _freshness: Freshness) -> Vec<Result<Instance>> {
+/// What is known about one node's machine.
+pub(super) enum Answer {
+    Machine(VirtualMachine),
+    /// The node names it by its ID, and it is not there.
+    Gone,
+    /// The node belongs to another cloud.
+    Foreign,
+}
+
+impl ByPage {
+    /// One answer for each node, in their order.
+    pub(super) async fn machines(&self, nodes: &[Arc<Node>]) -> Vec<Result<Answer>> {
         let handles: Vec<Handle> = nodes.iter().map(|node| handle(node)).collect();
         let asked: Vec<usize> =
             (0..nodes.len()).filter(|&n| matches!(handles[n], Handle::Id(_) | Handle::Name(_))).collect();
@@ -97,17 +106,29 @@ impl Instances for ByPage {
             }
         }
         let conclude = |(n, handle): (usize, &Handle)| match handle {
-            Handle::Foreign => Ok(Instance::Foreign),
+            Handle::Foreign => Ok(Answer::Foreign),
             Handle::Malformed(id) => Err(Error::invalid("spec.providerID", format!("{id:?} names no machine"))),
             Handle::Id(id) | Handle::Name(id) => match (answers.remove(&n), handle) {
-                (Some(Ok(Some(Found::Machine(machine)))), _) => Ok(present(&machine, want)),
-                (Some(Ok(Some(Found::None))), Handle::Id(_)) => Ok(Instance::Gone),
+                (Some(Ok(Some(Found::Machine(machine)))), _) => Ok(Answer::Machine(machine)),
+                (Some(Ok(Some(Found::None))), Handle::Id(_)) => Ok(Answer::Gone),
                 (Some(Ok(Some(Found::None))), _) => Err(Error::not_found(format!("there is no machine named {id}"))),
                 (Some(Err(error)), _) => Err(error),
                 (Some(Ok(None)) | None, _) => Err(Error::transient(format!("the answer does not mention {id}"))),
             },
         };
         handles.iter().enumerate().map(conclude).collect()
+    }
+}
+
+#[async_trait]
+impl Instances for ByPage {
+    async fn look_up(&self, nodes: &[Arc<Node>], want: Want, _freshness: Freshness) -> Vec<Result<Instance>> {
+        let instance = |answer| match answer {
+            Answer::Machine(machine) => present(&machine, want),
+            Answer::Gone => Instance::Gone,
+            Answer::Foreign => Instance::Foreign,
+        };
+        self.machines(nodes).await.into_iter().map(|answer| answer.map(instance)).collect()
     }
 }
 

@@ -12,6 +12,7 @@ mod controller;
 mod instances;
 mod load_balancers;
 mod model;
+mod pod_ranges;
 mod provider;
 mod remote;
 mod routes;
@@ -21,7 +22,7 @@ mod wire;
 use std::sync::Arc;
 
 use cloud_provider::Error;
-use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, Reconciler, Routes};
+use cloud_provider::cloud::{Cloud, Gate, Instances, LoadBalancers, PodRanges, Reconciler, Routes};
 
 pub use backend::Backend;
 pub use calls::{Call, Fault, Operation, Rule};
@@ -93,5 +94,9 @@ impl Cloud for MemoryCloud {
 
     fn routes(&self) -> Option<Arc<dyn Routes>> {
         self.routes.clone().map(|table| table as Arc<dyn Routes>)
+    }
+
+    fn pod_ranges(&self) -> Option<Arc<dyn PodRanges>> {
+        Some(Arc::clone(&self.instances) as Arc<dyn PodRanges>)
     }
 }

@@ -31,6 +31,8 @@ pub struct VirtualMachine {
     pub address: String,
     /// Its zone.
     pub zone: String,
+    /// The ranges of its pods' addresses; none yet while it is `None`.
+    pub pod_ranges: Option<Vec<String>>,
 }
 
 /// One port of a load balancer.
