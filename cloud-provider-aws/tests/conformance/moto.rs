@@ -147,6 +147,7 @@ impl Subject for OnMoto {
             leader_election: true,
             grace: Duration::from_secs(60),
             routes: None,
+            allocators: Vec::new(),
         }
     }
 

@@ -72,6 +72,7 @@ impl Subject for OnSimulator {
             leader_election: true,
             grace: Duration::from_secs(60),
             routes: Some(controller::ROUTES),
+            allocators: Vec::new(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The conformance suite on the cloud in memory, with the controllers in this process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use cloud_provider::controllers::{node_lifecycle, route};
 use cloud_provider::error::Kind;
 use cloud_provider_testing::cloud::{Backend, Fault, MemoryCloud, NAME, Operation, Power, Rule};
 use cloud_provider_testing::conformance::{
-    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Route, RouteSupport, Run,
+    self, Allocator, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Route, RouteSupport, Run,
     ServiceKind, Start, Subject,
 };
 use cloud_provider_testing::control_plane;
@@ -65,11 +64,12 @@ impl Subject for OnMemory {
             leader_election: false,
             grace: GRACE,
             routes: Some(ROUTES),
+            allocators: vec![Allocator::Cluster, Allocator::Cloud],
         }
     }
 
     async fn start(&self, start: Start<'_>) -> anyhow::Result<Box<dyn Controller>> {
-        Ok(Box::new(InProcess::start(&self.backend, start.kubeconfig.to_owned(), self.pacing).await?))
+        Ok(Box::new(InProcess::start(&self.backend, start, self.pacing).await?))
     }
 
     async fn add_instances(&self, count: usize) -> anyhow::Result<Vec<String>> {
@@ -121,6 +121,11 @@ impl Subject for OnMemory {
         Ok(())
     }
 
+    async fn pod_range(&self, node: &str) -> anyhow::Result<String> {
+        let machine = self.backend.machine_of(node).context("there is no such machine")?;
+        machine.pod_ranges.into_iter().flatten().next().context("it has no range")
+    }
+
     async fn belongings(&self) -> anyhow::Result<BTreeSet<String>> {
         Ok(self.backend.made_by_controllers())
     }
@@ -155,8 +160,8 @@ struct InProcess {
 }
 
 impl InProcess {
-    async fn start(backend: &Arc<Backend>, kubeconfig: PathBuf, pacing: route::Pacing) -> anyhow::Result<Self> {
-        let client = control_plane::client(&std::fs::read_to_string(kubeconfig)?).await?;
+    async fn start(backend: &Arc<Backend>, start: Start<'_>, pacing: route::Pacing) -> anyhow::Result<Self> {
+        let client = control_plane::client(&std::fs::read_to_string(start.kubeconfig)?).await?;
         let cloud: Arc<dyn Cloud> = Arc::new(MemoryCloud::new(backend, Gate::open()).with_routes());
         assert_eq!(cloud.name(), NAME);
         let lifecycle = node_lifecycle::Settings {
@@ -166,7 +171,8 @@ impl InProcess {
         };
         let ranges: Vec<String> = ROUTES.cluster_cidr().split(',').map(str::to_owned).collect();
         let route = route::Settings { cluster_cidrs: route::ClusterCidrs::parse(&ranges)?, pacing };
-        let settings = Settings { node_lifecycle: lifecycle, route: Some(route), ..Settings::default() };
+        let node_ipam = start.allocator.map(Allocator::settings).transpose()?;
+        let settings = Settings { node_lifecycle: lifecycle, route: Some(route), node_ipam, ..Settings::default() };
         Ok(Self { controllers: Mutex::new(Some(Controllers::start(&client, &cloud, settings))) })
     }
 

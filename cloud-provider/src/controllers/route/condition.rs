@@ -1,9 +1,9 @@
 //! The condition `NetworkUnavailable`, which keeps pods off nodes that have no route.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::cluster::objects::Node;
+use crate::cluster::{objects::Node, patch};
 
 /// The condition's type.
 pub(super) const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
@@ -47,15 +47,7 @@ impl Network {
 
     /// For `nodes/status`, as a strategic merge patch: upstream's fields, both times set to now.
     pub(super) fn patch(self) -> Value {
-        let now = format!("{:.0}", Timestamp::now());
-        json!({"status": {"conditions": [{
-            "type": NETWORK_UNAVAILABLE,
-            "status": self.status(),
-            "reason": self.reason(),
-            "message": self.message(),
-            "lastHeartbeatTime": now,
-            "lastTransitionTime": now,
-        }]}})
+        patch::node_condition(NETWORK_UNAVAILABLE, self.status(), self.reason(), self.message(), Timestamp::now())
     }
 }
 

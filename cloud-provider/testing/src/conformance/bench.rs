@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Client;
 use kube::api::{Api, DeleteParams};
 
-use super::{Controller, Declared, Election, LoadBalancer, ServiceKind, Start, Subject};
+use super::{Allocator, Controller, Declared, Election, LoadBalancer, ServiceKind, Start, Subject};
 use crate::control_plane::{ControlPlane, Options};
 use crate::objects::{KubeletNode, LoadBalancerService, UNINITIALIZED, register_nodes};
 use crate::progress::Progress;
@@ -57,8 +57,17 @@ impl Bench {
     }
 
     pub(super) async fn start_with(&self, election: Election) -> anyhow::Result<Box<dyn Controller>> {
+        self.launch(election, None).await
+    }
+
+    /// Starts a controller without leader election, but with node IPAM.
+    pub(super) async fn start_allocating(&self, allocator: Allocator) -> anyhow::Result<Box<dyn Controller>> {
+        self.launch(Election::Off, Some(allocator)).await
+    }
+
+    async fn launch(&self, election: Election, allocator: Option<Allocator>) -> anyhow::Result<Box<dyn Controller>> {
         let name = format!("controller-{}", self.starts.fetch_add(1, Ordering::Relaxed));
-        let start = Start { kubeconfig: &self.kubeconfig, dir: self.plane.dir(), name: &name, election };
+        let start = Start { kubeconfig: &self.kubeconfig, dir: self.plane.dir(), name: &name, election, allocator };
         self.subject.start(start).await.context("start the controller")
     }
 

@@ -8,6 +8,7 @@
 mod bench;
 mod lifecycle;
 mod nodes;
+mod pod_ranges;
 mod restarts;
 mod routes;
 mod services;
@@ -26,6 +27,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 pub use bench::{Bench, eventually};
+pub use pod_ranges::Allocator;
 
 use crate::process::{Process, describe};
 use crate::progress::Progress;
@@ -84,6 +86,11 @@ pub trait Subject: Send + Sync {
         bail!("this cloud declares no routes, so none to {destination} by {node}")
     }
 
+    /// The IPv4 range that the cloud assigned to the instance of a node. Asked only where [`Allocator::Cloud`] is declared.
+    async fn pod_range(&self, node: &str) -> anyhow::Result<String> {
+        bail!("this cloud assigns no pod ranges, so none to {node}")
+    }
+
     /// How often each call was made so far.
     async fn calls(&self) -> anyhow::Result<BTreeMap<String, u64>>;
 
@@ -107,6 +114,16 @@ pub struct Start<'a> {
     pub name: &'a str,
     /// How it takes part in leader election.
     pub election: Election,
+    /// Who allocates ranges of pods' addresses; `None` where nobody does.
+    pub allocator: Option<Allocator>,
+}
+
+impl Start<'_> {
+    /// The flags that every controller has for how it is to be started.
+    pub fn flags(&self) -> Vec<String> {
+        let election = self.election.flags().iter().map(|flag| (*flag).to_owned());
+        election.chain(self.allocator.into_iter().flat_map(Allocator::flags)).collect()
+    }
 }
 
 /// How a controller takes part in leader election.
@@ -185,6 +202,8 @@ pub struct Declared {
     pub grace: Duration,
     /// What its routes can do; `None` where it has none.
     pub routes: Option<RouteSupport>,
+    /// Who can allocate ranges of pods' addresses.
+    pub allocators: Vec<Allocator>,
 }
 
 /// What the routes of a cloud can do. Its controllers run with `--cluster-cidr` as [`RouteSupport::cluster_cidr`] says, in
@@ -299,6 +318,14 @@ fn has_routes(declared: &Declared) -> bool {
     declared.routes.is_some()
 }
 
+fn allocates_itself(declared: &Declared) -> bool {
+    declared.allocators.contains(&Allocator::Cluster)
+}
+
+fn assigns_ranges(declared: &Declared) -> bool {
+    declared.allocators.contains(&Allocator::Cloud)
+}
+
 const SCENARIOS: &[Scenario] = &[
     scenario!("nodes-initialise-in-batches", has_instances, nodes::initialise_in_batches),
     scenario!("nodes-initialise-through-disturbances", has_instances, nodes::initialise_through_disturbances),
@@ -314,6 +341,8 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("routes-through-disturbances", has_routes, routes::through_disturbances),
     scenario!("restart-leaves-routes-alone", has_routes, routes::restart_changes_nothing),
     scenario!("killed-at-20-points", has_services, restarts::killed_at_points),
+    scenario!("pod-ranges-of-the-cluster", allocates_itself, pod_ranges::of_the_cluster),
+    scenario!("pod-ranges-of-the-cloud", assigns_ranges, pod_ranges::of_the_cloud),
     scenario!("standby-takes-over", |declared| declared.leader_election, restarts::standby_takes_over),
 ];
 
