@@ -5,10 +5,10 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`cloud`] | what a cloud crate implements: instances, load balancers |
+//! | [`cloud`] | what a cloud crate implements: instances, load balancers, routes, pod ranges |
 //! | [`error`] | the typed errors that controllers act on |
 //! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
-//! | [`controllers`] | node, node lifecycle, service |
+//! | [`controllers`] | node, node lifecycle, service, route, node IPAM |
 //! | [`node`], [`service`] | pure helpers |
 //! | [`manager`] | composition: flags, leader election, serving |
 //! | [`config`] | formats inherited from the Go controllers |
