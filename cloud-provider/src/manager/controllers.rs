@@ -142,3 +142,73 @@ fn no_instances(controller: Controller) -> Option<Box<dyn Managed>> {
 fn workers(flag: Option<std::num::NonZeroU32>) -> Option<usize> {
     flag.and_then(|count| usize::try_from(count.get()).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, sync::Arc};
+
+    use clap::Args;
+    use kube::Client;
+
+    use super::*;
+    use crate::{
+        cloud::{Cloud, Instances, LoadBalancers},
+        cluster::{events::Sink, store::Store},
+        manager::cli::Program,
+        metrics::Metrics,
+    };
+
+    #[derive(Args, Clone, Debug)]
+    struct NoFlags {}
+
+    struct Bare;
+
+    impl Cloud for Bare {
+        fn name(&self) -> &'static str {
+            "bare"
+        }
+
+        fn has_cluster_id(&self) -> bool {
+            true
+        }
+
+        fn instances(&self) -> Option<Arc<dyn Instances>> {
+            None
+        }
+
+        fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
+            None
+        }
+    }
+
+    fn parts(flags: &[&str]) -> Parts {
+        let program = Program::new("test", "0.0.0");
+        let argv =
+            ["test", "--cloud-provider=bare", "--controllers=*,nodeipam"].iter().chain(flags).map(OsString::from);
+        let settings = program.parse::<NoFlags>(argv).unwrap().options.validate(&program).unwrap();
+        let unreachable = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nothing is called"))
+        });
+        let client = Client::new(unreachable, "default");
+        Parts {
+            cloud: Arc::new(Bare),
+            nodes: Store::default(),
+            services: Store::default(),
+            settings: Arc::new(settings),
+            metrics: Metrics::new(),
+            recorder: Sink::new(client.clone()).recorder("test"),
+            client,
+        }
+    }
+
+    #[tokio::test]
+    async fn node_ipam_starts_where_something_is_to_be_allocated_and_by_whom_the_cloud_can() {
+        assert!(node_ipam(parts(&["--cluster-cidr=10.0.0.0/8"])).unwrap().is_none());
+        let range = ["--allocate-node-cidrs", "--cluster-cidr=10.0.0.0/8"];
+        assert!(node_ipam(parts(&range)).unwrap().is_some());
+        let cloud = ["--allocate-node-cidrs", "--cidr-allocator-type=CloudAllocator"];
+        let Err(refused) = node_ipam(parts(&cloud)) else { panic!("a cloud without ranges allocates") };
+        let text = refused.to_string();
+        assert!(text.starts_with("cloudCIDRAllocator does not support bare provider"), "{text}");
+    }
+}
