@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloud_provider::error::Kind;
 use cloud_provider_testing::ControlPlane;
 use cloud_provider_testing::cloud::{Backend, Fault, Operation, Rule, controller};
-use cloud_provider_testing::conformance::eventually;
+use cloud_provider_testing::conformance::{Allocator, eventually};
 use cloud_provider_testing::control_plane::Options;
 use cloud_provider_testing::http::Endpoint;
 use cloud_provider_testing::objects::{KubeletNode, LoadBalancerService, UNINITIALIZED, register_nodes};
@@ -124,6 +124,34 @@ async fn routes_need_their_ranges_or_are_turned_off() {
         process.check_running().unwrap();
     }
     assert_eq!(backend.count(Operation::DescribeRoutes), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_ipam_allocates_as_the_flags_say() {
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
+    let client = plane.client().await.unwrap();
+    let kubeconfig = plane.write_kubeconfig("ccm", &plane.kubeconfig()).unwrap();
+    let backend = Backend::new();
+    let cloud = backend.serve(0).await.unwrap();
+    for (name, allocator) in [("by-cluster", Allocator::Cluster), ("by-cloud", Allocator::Cloud)] {
+        backend.start_machine(name);
+        register_nodes(&client, vec![KubeletNode::new(name)], Duration::ZERO).await.unwrap();
+        let program = controller(BINARY, name, &cloud, &plane, &kubeconfig).unwrap();
+        let running = program.args(allocator.flags()).arg("--leader-elect=false").spawn().unwrap();
+        let node = eventually(SOON, || async {
+            let node = Api::<Node>::all(client.clone()).get(name).await?;
+            anyhow::ensure!(node.spec.as_ref().is_some_and(|spec| spec.pod_cidr.is_some()), "{name} has no range");
+            Ok(node)
+        })
+        .await
+        .unwrap();
+        let cidrs = node.spec.unwrap().pod_cidrs.unwrap();
+        match allocator {
+            Allocator::Cluster => assert_eq!(cidrs, ["10.200.16.0/24", "fd00:200:0:10::/64"]),
+            Allocator::Cloud => assert_eq!(cidrs, backend.machine_of(name).unwrap().pod_ranges.unwrap()[..1]),
+        }
+        running.terminate(Duration::from_secs(20)).await.unwrap();
+    }
 }
 
 #[tokio::test]
