@@ -177,10 +177,12 @@ async fn a_node_with_a_range_of_elsewhere_stops_the_start_and_a_later_one_is_lef
     let harness = Harness::start().await;
     let settings = ranges(&[("10.10.0.0/16", 24)], &[]);
     let running = Running::start(&harness, &settings);
+    register(&harness, ["first".to_owned()]).await;
+    allocated(&harness, 1).await;
     harness.create_node("stray", json!({"podCIDR": "172.10.0.0/24", "podCIDRs": ["172.10.0.0/24"]})).await;
     register(&harness, ["good".to_owned()]).await;
-    let nodes = allocated(&harness, 2).await;
-    assert!(nodes.contains(&("good".into(), vec!["10.10.0.0/24".into()])), "{nodes:?}");
+    let nodes = allocated(&harness, 3).await;
+    assert!(nodes.contains(&("good".into(), vec!["10.10.1.0/24".into()])), "{nodes:?}");
     running.stop().await;
 
     let refused = allocator(&harness, &harness.nodes, &harness.client, &settings).run(CancellationToken::new()).await;

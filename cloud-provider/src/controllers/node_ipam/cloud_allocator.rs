@@ -100,8 +100,8 @@ impl CloudAllocator {
                 Change::Updated { old, new } => (Some(old), new),
                 Change::Deleted(node) => return queue.forget(&node.key()),
             };
-            // Heartbeats must not cut the back-off of a node short.
-            if wants_work(node) && before.is_none_or(|before| cause(before) != cause(node)) {
+            // Heartbeats must not cut the back-off of a node short, and what we write is no cause to look again.
+            if wants_work(node) && before.is_none_or(|before| is_cause(before, node)) {
                 queue.add(node.key());
             }
         });
@@ -288,9 +288,11 @@ fn wants_work(node: &Node) -> bool {
     !node.is_terminating() && (node.spec.pod_cidrs.is_empty() || !network_is_available(node) || is_tainted(node))
 }
 
-/// What a node is looked at again for.
-fn cause(node: &Node) -> (bool, bool, bool, Option<&str>) {
-    (node.spec.pod_cidrs.is_empty(), network_is_available(node), is_tainted(node), node.provider_id())
+/// Whether a change makes a node worth another look.
+fn is_cause(before: &Node, node: &Node) -> bool {
+    before.provider_id() != node.provider_id()
+        || network_is_available(before) && !network_is_available(node)
+        || !is_tainted(before) && is_tainted(node)
 }
 
 /// Whoever said it: a CNI plugin's own reason is left alone.
