@@ -44,8 +44,8 @@ impl Allocator {
     pub fn settings(self) -> anyhow::Result<node_ipam::Settings> {
         let flags = self.flags();
         let value = |name: &str| {
-            let found = flags.iter().filter_map(|flag| flag.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='));
-            found.last().unwrap_or_default()
+            let mut found = flags.iter().filter_map(|flag| flag.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='));
+            found.next_back().unwrap_or_default()
         };
         let cluster_cidrs: Vec<String> = value("cluster-cidr").split(',').map(str::to_owned).collect();
         let flags = node_ipam::Flags {
