@@ -47,6 +47,7 @@ impl Running {
             .args(start.flags())
             .arg(format!("--configure-cloud-routes={}", endpoint.route_table.is_some()))
             .arg(format!("--cluster-cidr={}", ROUTES.cluster_cidr()))
+            .args(start.flags())
             .args(["--secure-port=0", "--v=4"])
             .env("AWS_ACCESS_KEY_ID", &endpoint.access_key)
             .env("AWS_SECRET_ACCESS_KEY", &endpoint.secret_key)
