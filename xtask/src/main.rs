@@ -4,6 +4,7 @@
 
 mod cargo;
 mod demo;
+mod load;
 mod report;
 mod test;
 mod tidy;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run a controller on a real control plane and a simulated cloud, and show what it does
     Demo(demo::Args),
+    /// Measure what a large cluster costs a controller, on the cloud in memory
+    Load(load::Args),
     /// Run what CI runs: formatting, lints, tests, conformance, licences
     Test(test::Args),
     /// Check the tree: who depends on whom, file sizes, what each crate must have
@@ -34,6 +37,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
+        Command::Load(args) => load::run(args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
     };

@@ -6,8 +6,10 @@
 //! - [`control_plane`]: a real etcd and kube-apiserver, found, downloaded or built on the spot.
 //! - [`demo`]: the main job, to watch.
 //! - [`in_process`]: the controllers without their manager.
+//! - [`load`]: a large cluster, and what it costs.
 //! - [`objects`]: nodes as kubelets register them, services that want a load balancer, heartbeats.
 //! - [`process`]: running a program under test, its logs, signals and memory.
+//! - [`proxy`]: an API server that makes trouble.
 //! - [`progress`]: telling the user what takes its time.
 //! - [`reference`]: pages that are generated from definitions in code.
 //! - [`upstream`]: the Go controllers.
@@ -19,9 +21,11 @@ pub mod demo;
 mod go;
 pub mod http;
 pub mod in_process;
+pub mod load;
 pub mod objects;
 pub mod process;
 pub mod progress;
+pub mod proxy;
 pub mod rbac;
 pub mod reference;
 pub mod upstream;

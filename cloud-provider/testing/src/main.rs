@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cloud_provider_testing::control_plane::{ControlPlane, Finder, Minor, Options, Program};
-use cloud_provider_testing::demo;
 use cloud_provider_testing::progress::Progress;
+use cloud_provider_testing::{demo, load};
 
 #[derive(Debug, Parser)]
 #[command(about, version)]
@@ -22,6 +22,8 @@ enum Command {
     ControlPlane(ControlPlaneArgs),
     /// Run a controller against a cluster full of nodes and a simulated cloud.
     Demo(demo::Args),
+    /// Measure what a large cluster costs the controller, on the cloud in memory.
+    Load(load::Args),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +63,7 @@ async fn run(command: Command) -> ExitCode {
             Ok(false) => Err(anyhow::anyhow!("not everything converged")),
             Err(error) => Err(error),
         },
+        Command::Load(args) => load::run(args).await,
         Command::ControlPlane(ControlPlaneArgs { kubernetes, command: None }) => control_plane(kubernetes).await,
         Command::ControlPlane(ControlPlaneArgs { kubernetes, command: Some(ControlPlaneCommand::Fetch) }) => {
             fetch(kubernetes).await

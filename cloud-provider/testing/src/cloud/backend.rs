@@ -125,6 +125,11 @@ impl Backend {
         self.lock().account.load_balancers.values().cloned().collect()
     }
 
+    /// How many load balancers have so many backends.
+    pub fn balanced(&self, backends: usize) -> usize {
+        self.lock().account.load_balancers.values().filter(|balancer| balancer.backends.len() == backends).count()
+    }
+
     /// Removes a load balancer as somebody with a web console would, and leaves its firewall behind.
     pub fn remove_load_balancer(&self, name: &str) -> bool {
         self.lock().account.load_balancers.remove(name).is_some()

@@ -89,11 +89,20 @@ impl Instances for ByPage {
         let asked: Vec<usize> =
             (0..nodes.len()).filter(|&n| matches!(handles[n], Handle::Id(_) | Handle::Name(_))).collect();
         let mut answers: BTreeMap<usize, Result<Option<Found>>> = BTreeMap::new();
+        let mut failed: Option<Error> = None;
         for page in asked.chunks(PAGE) {
+            // A cloud that fails is not asked for the other pages.
+            if let Some(error) = failed.as_ref().filter(|error| error.is_outage()) {
+                answers.extend(page.iter().map(|&n| (n, Err(again(error)))));
+                continue;
+            }
             let of_page: Vec<Handle> = page.iter().map(|&n| handles[n].clone()).collect();
             match self.client.send(&DescribeMachines(of_page)).await {
                 Ok(found) => answers.extend(page.iter().copied().zip(found.into_iter().map(Ok))),
-                Err(error) => answers.extend(page.iter().map(|&n| (n, Err(again(&error))))),
+                Err(error) => {
+                    answers.extend(page.iter().map(|&n| (n, Err(again(&error)))));
+                    failed = Some(error);
+                }
             }
         }
         let conclude = |(n, handle): (usize, &Handle)| match handle {

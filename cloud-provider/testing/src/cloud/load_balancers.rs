@@ -111,6 +111,8 @@ impl Request for ChangeLoadBalancer {
     fn carry_out(&self, account: &mut Account, terms: &Terms<'_>) -> Result<Changed> {
         let balancer = self.carry_out_on(account, terms)?;
         let settling = if balancer.is_some() { terms.settling } else { Duration::ZERO };
+        // As clouds do: who sent thousands of backends does not get them back.
+        let balancer = balancer.map(|balancer| LoadBalancer { backends: BTreeSet::new(), ..balancer });
         Ok(Changed { balancer, settling })
     }
 }

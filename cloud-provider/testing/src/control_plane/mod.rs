@@ -21,11 +21,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use http::Method;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::json;
 
 pub use audit::{Audit, Kind, Request};
 pub use certificates::{Authority, Identity};
@@ -33,6 +35,7 @@ pub use data_dir::KEEP;
 pub use programs::{Finder, Program, Programs};
 pub use version::{Minor, Release};
 
+use crate::http::Endpoint;
 use crate::process::{Process, Program as Run};
 use crate::progress::Progress;
 use data_dir::DataDir;
@@ -262,6 +265,20 @@ impl ControlPlane {
     /// When it is not ready in time.
     pub async fn restart_api_server(&self) -> anyhow::Result<()> {
         self.start_api_server().await
+    }
+
+    /// Makes etcd forget every revision but the present one: whoever resumes a watch from before gets `410 Gone`, as soon as
+    /// the API server's own memory of events has gone with a restart.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub async fn compact_etcd(&self) -> anyhow::Result<()> {
+        let etcd = Endpoint::new(&format!("http://127.0.0.1:{}", self.ports.etcd))?;
+        // The key is one zero byte: any will do, the header tells the revision.
+        let range = etcd.send_json(Method::POST, "/v3/kv/range", &json!({ "key": "AA==" })).await?;
+        let revision = range["header"]["revision"].as_str().context("etcd tells no revision")?;
+        let compaction = json!({ "revision": revision, "physical": true });
+        etcd.send_json(Method::POST, "/v3/kv/compaction", &compaction).await.map(|_| ())
     }
 
     /// Ends everything and removes the data, as dropping does.

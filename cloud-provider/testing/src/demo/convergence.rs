@@ -19,13 +19,13 @@ const LABELS: [&str; 3] =
 
 /// How many are wanted, and how many are there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counts {
-    pub(super) wanted: usize,
-    pub(super) ready: usize,
+pub(crate) struct Counts {
+    pub(crate) wanted: usize,
+    pub(crate) ready: usize,
 }
 
 /// Watches nodes and services until dropped.
-pub(super) struct Convergence {
+pub(crate) struct Convergence {
     nodes: Store<Node>,
     services: Store<Service>,
     wanted: (usize, usize),
@@ -33,7 +33,7 @@ pub(super) struct Convergence {
 }
 
 impl Convergence {
-    pub(super) fn watch(client: &Client, nodes: usize, services: usize) -> Self {
+    pub(crate) fn watch(client: &Client, nodes: usize, services: usize) -> Self {
         let mut watches = JoinSet::new();
         let token = CancellationToken::new();
         let convergence = Self {
@@ -48,7 +48,7 @@ impl Convergence {
     }
 
     /// Nodes that have registered, nodes and services that are done.
-    pub(super) fn counts(&self) -> (usize, Counts, Counts) {
+    pub(crate) fn counts(&self) -> (usize, Counts, Counts) {
         let nodes = self.nodes.list();
         let ready = nodes.iter().filter(|node| is_complete(node)).count();
         let balanced = self.services.list().iter().filter(|service| address(service).is_some()).count();
@@ -70,7 +70,7 @@ fn address(service: &Service) -> Option<&str> {
 }
 
 /// The load balancers' addresses by service, without a watch.
-pub(super) async fn addresses(client: &Client) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) async fn addresses(client: &Client) -> anyhow::Result<BTreeMap<String, String>> {
     let api: Api<v1::Service> = Api::default_namespaced(client.clone());
     let services = api.list(&ListParams::default()).await.context("list services")?.items;
     let address = |service: v1::Service| {

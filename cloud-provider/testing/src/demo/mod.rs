@@ -3,7 +3,7 @@
 mod aws;
 mod aws_account;
 mod cloud;
-mod convergence;
+pub(crate) mod convergence;
 mod screen;
 mod summary;
 

@@ -77,10 +77,15 @@ struct Counters {
 impl Heartbeats {
     /// Starts them, each at its own moment of the interval.
     pub fn start(client: &Client, names: &[String], pace: Pace) -> Self {
+        Self::start_over(std::slice::from_ref(client), names, pace)
+    }
+
+    /// The same over several connections in turn: thousands of kubelets are too many for one. Without any nothing starts.
+    pub fn start_over(clients: &[Client], names: &[String], pace: Pace) -> Self {
         let counters = Arc::new(Counters::default());
         let count = u32::try_from(names.len()).unwrap_or(u32::MAX).max(1);
         let mut tasks = Vec::new();
-        for (name, nth) in names.iter().zip(0_u32..) {
+        for ((name, nth), client) in names.iter().zip(0_u32..).zip(clients.iter().cycle()) {
             let kubelet = Kubelet { client: client.clone(), name: name.clone(), counters: Arc::clone(&counters) };
             tasks.push(tokio::spawn(kubelet.clone().report(first(pace.status, nth, count), pace.status)));
             tasks.push(tokio::spawn(kubelet.renew(first(pace.lease, nth, count), pace.lease)));
