@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::Recorded;
 use crate::cluster::token_bucket::TokenBucket;
 
-/// Entries per cache; there is one for each lane of the writer. client-go has 4096 for all.
-const CACHE: usize = 1024;
+/// Entries per cache; there is one for each lane of the writer, and so 4096 for all, as in client-go.
+const CACHE: usize = 512;
 /// From this many different messages on, similar events become one.
 const SIMILAR: usize = 10;
 /// Similar events count as such when no more than this is between two of them.
