@@ -338,3 +338,77 @@ async fn without_a_client_only_what_is_always_allowed_is_served() {
     assert_eq!(server.get(&Who::token("any"), "/healthz").await.0, 200, "a token that nobody can review is ignored");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_of_a_flag_replace_those_of_the_cluster() {
+    let control_plane = shared().await.unwrap();
+    let client = control_plane.client().await.unwrap();
+    let own_ca = Authority::new("own").unwrap();
+    let ca = control_plane.dir().join(format!("{}.crt", unique("own")));
+    std::fs::write(&ca, own_ca.pem()).unwrap();
+    let settings = AuthenticationSettings { client_ca_file: Some(ca), ..authentication() };
+    let server = start(own(control_plane, &client, true).await, &settings).await;
+    let masters = |authority: &Authority| authority.client("admin", &["system:masters"]).unwrap();
+    let known = Who::certificate(control_plane, &masters(&own_ca));
+    assert_eq!(server.get(&known, "/metrics").await.0, 200);
+    let clusters = Who::certificate(control_plane, &masters(control_plane.authority()));
+    assert_eq!(server.get(&clusters, "/metrics").await.0, 401);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_look_up_nothing_of_the_cluster_is_read_or_believed() {
+    let control_plane = shared().await.unwrap();
+    let client = control_plane.client().await.unwrap();
+    let powerless = own(control_plane, &client, false).await;
+    let settings = AuthenticationSettings { lookup: false, ..authentication() };
+    let server = start(powerless, &settings).await;
+    let master = control_plane.authority().client("admin", &["system:masters"]).unwrap();
+    let master = Who::certificate(control_plane, &master);
+    assert_eq!(server.get(&master, "/metrics").await.0, 500, "a certificate of nobody known makes nobody");
+    assert_eq!(server.get(&Who::default(), "/healthz").await.0, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_are_always_allowed_are_those_of_the_flag() {
+    let control_plane = shared().await.unwrap();
+    let client = control_plane.client().await.unwrap();
+    let own = own(control_plane, &client, true).await;
+    for (paths, healthz, slis) in [(&[][..], 403, 403), (&["/metrics*"], 403, 200)] {
+        let always_allow_paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let authorization = AuthorizationSettings { always_allow_paths, ..authorization() };
+        let (own, authentication) = (Some(own.clone()), authentication());
+        let (access, lookup) = Access::new(&authentication, own.clone(), &authorization, own).await.unwrap();
+        let server = Running::start(access, lookup);
+        let nobody = Who::default();
+        let got = (server.get(&nobody, "/healthz").await.0, server.get(&nobody, "/metrics/slis").await.0);
+        assert_eq!(got, (healthz, slis), "{paths:?}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_may_tell_uids_and_more_in_the_headers_of_the_flags() {
+    let control_plane = shared().await.unwrap();
+    let client = control_plane.client().await.unwrap();
+    let front = Authority::new("front").unwrap();
+    let ca = control_plane.dir().join(format!("{}.crt", unique("front")));
+    std::fs::write(&ca, front.pem()).unwrap();
+    let mut settings = authentication();
+    settings.request_headers = RequestHeaders {
+        username: vec!["x-user".into()],
+        uid: vec!["x-uid".into()],
+        group: vec!["x-team".into()],
+        extra_prefix: vec!["x-more-".into()],
+        client_ca_file: Some(ca),
+        allowed_names: Vec::new(),
+    };
+    let server = start(own(control_plane, &client, true).await, &settings).await;
+    let proxy = Who::certificate(control_plane, &front.client("any", &[]).unwrap());
+    let get = async |headers| server.ask(&proxy, Method::GET, "/metrics", headers).await.0;
+    assert_eq!(get(&[("x-user", "ann"), ("x-team", "system:masters"), ("x-uid", "7"), ("x-more-a", "b")]).await, 200);
+    assert_eq!(get(&[("x-user", "ann"), ("x-remote-group", "system:masters")]).await, 403, "not a header of the flags");
+    assert_eq!(get(&[("x-remote-user", "ann")]).await, 401);
+    server.stop().await;
+}

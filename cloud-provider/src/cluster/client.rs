@@ -4,7 +4,8 @@
 //! in time; kube's own retries (15 of them, waiting up to 1000 s) are off and ours are few, so that the back-off
 //! of the work queues stays in charge; tokens, certificates and CA bundles are read again when their files
 //! change; requests are counted as client-go counts them; and writes can be refused, for a dry run or when
-//! leadership has ended; and while the API server fails, the requests of all clients together are few.
+//! leadership has ended; and while the API server fails, the requests of all clients together are few. A controller may
+//! have the identity of its own service account.
 //!
 //! Proxies: `proxy-url` of the kubeconfig needs a kube feature that is off; proxy variables of the environment
 //! are not used for the API server.
@@ -19,10 +20,16 @@ use kube::Client;
 use crate::metrics::Metrics;
 
 mod connection;
+mod identity;
+mod metrics;
+mod service_account;
 mod transport;
 
 use connection::Connection;
-use transport::{RequestMetrics, Transport};
+use identity::Own;
+use metrics::RequestMetrics;
+use service_account::Accounts;
+use transport::Transport;
 
 use super::outage::Outage;
 use super::token_bucket::TokenBucket;
@@ -43,6 +50,8 @@ pub struct Settings {
     pub limit: Option<Limit>,
     /// Whether anything may be changed.
     pub access: Access,
+    /// `--use-service-account-credentials`: whether each [`Clients::controller`] has an identity of its own.
+    pub service_accounts: bool,
 }
 
 /// Requests per second of one client.
@@ -180,6 +189,7 @@ pub struct Clients {
     metrics: RequestMetrics,
     gate: Option<Gate>,
     outage: Arc<Outage>,
+    accounts: Arc<Accounts>,
 }
 
 impl fmt::Debug for Clients {
@@ -196,6 +206,7 @@ impl Clients {
             metrics: RequestMetrics::new(metrics),
             gate: None,
             outage: Arc::new(Outage::after(OUTAGE)),
+            accounts: Arc::default(),
         }
     }
 
@@ -209,7 +220,32 @@ impl Clients {
     /// A client called `name`, which ends the user agent: `cloud-controller-manager`, `leader-election`, `service-controller`, ….
     ///
     /// It belongs to the current runtime. Credentials are read now; the server is not contacted.
+    ///
+    /// # Errors
+    /// A configuration that cannot be used.
     pub async fn client(&self, name: &str, policy: Policy) -> Result<Client, Error> {
+        self.open(name, policy, None).await
+    }
+
+    /// A client for the controller `name`: with [`Settings::service_accounts`] it has the identity of the service account
+    /// `kube-system/<name>`, which is created where it is missing, and a token that is renewed in time. Nothing of that
+    /// happens before the first request. What that account may not do, and where there is no token for it, is done with the
+    /// main identity, after one warning. In a dry run the main identity does everything, since a token is asked for by a write.
+    ///
+    /// # Errors
+    /// As [`Clients::client`].
+    pub async fn controller(&self, name: &str, policy: Policy) -> Result<Client, Error> {
+        if !self.settings.service_accounts || self.settings.access == Access::ReadOnly {
+            return self.client(name, policy).await;
+        }
+        let agent = format!("{}/{}", self.settings.user_agent, service_account::user(name));
+        let connection = Connection::anonymous(Arc::clone(&self.settings), agent, policy.silence).await?;
+        let main = self.client("service-account-tokens", Policy::CONTROLLER).await?;
+        let own = Own::new(name, connection, self.accounts.get(name, main));
+        self.open(name, policy, Some(own)).await
+    }
+
+    async fn open(&self, name: &str, policy: Policy, own: Option<Own>) -> Result<Client, Error> {
         let agent = format!("{}/{name}", self.settings.user_agent);
         let connection = Connection::open(Arc::clone(&self.settings), agent, policy.silence).await?;
         let namespace = connection.default_namespace();
@@ -217,6 +253,7 @@ impl Clients {
         let transport = Transport {
             host: connection.host().to_owned(),
             connection,
+            own,
             policy,
             bucket: limit.map(|limit| TokenBucket::new(limit.qps, limit.burst)),
             access: self.settings.access,
@@ -225,7 +262,11 @@ impl Clients {
             metrics: self.metrics.clone(),
         };
         let transport = Arc::new(transport);
-        let service = tower::service_fn(move |request| Arc::clone(&transport).send(request));
+        let service = tower::service_fn(move |request| {
+            let transport = Arc::clone(&transport);
+            let size = transport.metrics.receiving(&request, &transport.host);
+            async move { transport.send(request).await.map(|response| size.count(response)) }
+        });
         Ok(Client::new(service, namespace))
     }
 }

@@ -165,9 +165,9 @@ mod tests {
         checks
     }
 
-    /// Reference: core.md section 12.11, "Healthz".
+    /// The answers are upstream's, word for word.
     #[tokio::test]
-    async fn the_answers_are_upstreams_word_for_word() {
+    async fn section_12_11_healthz() {
         let good = [("good", true)];
         let mixed = [("good", true), ("bad", false)];
         let failed = "[+]good ok\n[-]bad failed: reason withheld\nhealthz check failed\n";

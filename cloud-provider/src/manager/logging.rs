@@ -13,6 +13,9 @@
 //! | 6, 7 | also trace | |
 //! | from 8 | | also debug |
 //!
+//! One line of kube for every request that fails, as an error, is a debug message here: whoever sent the request says what
+//! that means.
+//!
 //! `--vmodule` raises or lowers single source files. Trace messages of libraries are never shown: HTTP clients put
 //! request headers there. Fields that are named like secrets, and passwords in URLs, are replaced wherever they appear.
 
@@ -50,6 +53,9 @@ pub const REDACTED: &str = "--- REDACTED ---";
 
 /// All our crates' names begin so.
 const OWN_TARGETS: &str = "cloud_provider";
+
+/// Where kube says that a request failed.
+const FAILED_REQUESTS: &str = "kube_client::client::builder";
 
 /// The form of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +152,7 @@ impl<S> Filter<S> for Threshold {
             (false, 4..8) => Level::INFO,
             (false, 8..) => Level::DEBUG,
         };
-        *metadata.level() <= finest
+        *metadata.level() <= finest && (metadata.target() != FAILED_REQUESTS || verbosity >= 4)
     }
 }
 

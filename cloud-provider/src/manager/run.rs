@@ -282,7 +282,7 @@ impl<P: Provider> Process<P> {
             services: self.services.clone(),
             settings: self.settings.clone(),
             metrics: self.metrics.clone(),
-            client: open(clients, names.client).await?,
+            client: clients.controller(names.client, Policy::CONTROLLER).await.map_err(no_client)?,
             recorder: events.recorder(names.event_source),
         })
     }
@@ -314,10 +314,11 @@ async fn ended(tasks: &mut JoinSet<Ended>) -> Error {
 }
 
 async fn open(clients: &Clients, name: &str) -> Result<Client> {
-    clients
-        .client(name, Policy::CONTROLLER)
-        .await
-        .map_err(|error| Error::transient("make a client of the Kubernetes API").with_source(error))
+    clients.client(name, Policy::CONTROLLER).await.map_err(no_client)
+}
+
+fn no_client(error: client::Error) -> Error {
+    Error::transient("make a client of the Kubernetes API").with_source(error)
 }
 
 fn client_settings<P: Provider>(settings: &Settings) -> client::Settings {
@@ -327,6 +328,7 @@ fn client_settings<P: Provider>(settings: &Settings) -> client::Settings {
         user_agent: user_agent::<P>(),
         limit: settings.client.limit,
         access: client::Access::ReadWrite,
+        service_accounts: settings.use_service_account_credentials,
     }
 }
 

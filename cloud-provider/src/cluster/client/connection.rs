@@ -27,6 +27,8 @@ pub(super) struct Connection {
     settings: Arc<Settings>,
     agent: String,
     silence: Duration,
+    /// Whether the credentials of the configuration are left out.
+    anonymous: bool,
     host: String,
     state: Mutex<State>,
 }
@@ -62,14 +64,32 @@ fn fingerprint(path: &Path) -> u64 {
 
 impl Connection {
     pub(super) async fn open(settings: Arc<Settings>, agent: String, silence: Duration) -> Result<Connection, Error> {
-        let (config, files) = load(&settings, &agent, silence).await?;
+        Self::make(settings, agent, silence, false).await
+    }
+
+    /// The same without credentials, for those that bring their own with each request.
+    pub(super) async fn anonymous(
+        settings: Arc<Settings>,
+        agent: String,
+        silence: Duration,
+    ) -> Result<Connection, Error> {
+        Self::make(settings, agent, silence, true).await
+    }
+
+    async fn make(
+        settings: Arc<Settings>,
+        agent: String,
+        silence: Duration,
+        anonymous: bool,
+    ) -> Result<Connection, Error> {
+        let (config, files) = load(&settings, &agent, silence, anonymous).await?;
         let url = &config.cluster_url;
         let host = url.authority().map_or_else(|| url.to_string(), ToString::to_string);
         if config.accept_invalid_certs {
             warn!(host, "insecure-skip-tls-verify: the certificate of the API server is not verified");
         }
         let state = State { client: build(config).await?, files, checked: Instant::now(), generation: 0 };
-        Ok(Connection { settings, agent, silence, host, state: Mutex::new(state) })
+        Ok(Connection { settings, agent, silence, anonymous, host, state: Mutex::new(state) })
     }
 
     /// Host and port of the API server.
@@ -112,7 +132,7 @@ impl Connection {
     }
 
     async fn rebuild(&self) -> Result<(Client, u64), Error> {
-        let (config, files) = load(&self.settings, &self.agent, self.silence).await?;
+        let (config, files) = load(&self.settings, &self.agent, self.silence, self.anonymous).await?;
         let client = build(config).await?;
         info!(agent = self.agent, "credentials of the API server were read again");
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +154,7 @@ async fn build(config: Config) -> Result<Client, Error> {
 }
 
 /// The configuration, and the files that it comes from.
-async fn load(settings: &Settings, agent: &str, silence: Duration) -> Result<(Config, Files), Error> {
+async fn load(settings: &Settings, agent: &str, silence: Duration, anonymous: bool) -> Result<(Config, Files), Error> {
     let mut paths = Vec::new();
     let mut config = match (&settings.kubeconfig, &settings.master) {
         (Some(path), master) => {
@@ -161,6 +181,9 @@ async fn load(settings: &Settings, agent: &str, silence: Duration) -> Result<(Co
         }
         (None, None) => Config::incluster().map_err(Error::InCluster)?,
     };
+    if anonymous {
+        config.auth_info = AuthInfo::default();
+    }
     paths.extend(config.root_cert_file.iter().cloned());
     paths.extend(credential_files(&config.auth_info));
     // Before reading the token: a change in between is then seen as one.

@@ -309,3 +309,181 @@ async fn a_broken_connection_is_tried_again_for_reads_only() {
     };
     assert_eq!((count("GET").as_str(), count("POST").as_str()), ("3", "1"));
 }
+
+/// An API server that knows one service account by the tokens `t1`, `t2`, … and the main identity without one.
+async fn issuer(
+    answer_other: impl Fn(&Request<hyper::body::Incoming>, &str) -> Response<Full<Bytes>> + Send + Sync + 'static,
+) -> Server {
+    let issued = std::sync::atomic::AtomicUsize::new(0);
+    let account = AtomicBool::new(false);
+    Server::start(Box::new(move |request| {
+        let accounts = "/api/v1/namespaces/kube-system/serviceaccounts";
+        let path = request.uri().path();
+        if path == format!("{accounts}/tagger/token") {
+            if !account.load(Ordering::SeqCst) {
+                return Some(failure(404, "no such account"));
+            }
+            let token = format!("t{}", issued.fetch_add(1, Ordering::SeqCst) + 1);
+            let end = jiff::Timestamp::now() + Duration::from_secs(3600);
+            let status = serde_json::json!({ "token": token, "expirationTimestamp": end.to_string() });
+            let review = serde_json::json!({
+                "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}, "status": status,
+            });
+            return Some(answer(201, &review.to_string()));
+        }
+        if path == accounts {
+            account.store(true, Ordering::SeqCst);
+            return Some(answer(201, r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"tagger"}}"#));
+        }
+        let token = request.headers().get(header::AUTHORIZATION).map_or("", |value| value.to_str().unwrap());
+        Some(answer_other(request, token))
+    }))
+    .await
+}
+
+fn failure(code: u16, message: &str) -> Response<Full<Bytes>> {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": "x", "code": code,
+    });
+    answer(code, &status.to_string())
+}
+
+async fn tagger(server: &Server) -> Api<Namespace> {
+    let settings = Settings { service_accounts: true, ..server.settings() };
+    Api::all(Clients::new(settings, &Metrics::new()).controller("tagger", QUICK).await.unwrap())
+}
+
+impl Server {
+    /// The credentials of the requests for namespaces, `-` for none.
+    fn tokens(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        let asked = seen.iter().filter(|(_, uri, _)| uri.starts_with("/api/v1/namespaces/default"));
+        asked.map(|(_, _, token)| token.as_deref().unwrap_or("-").trim_start_matches("Bearer ").to_owned()).collect()
+    }
+
+    fn token_requests(&self) -> usize {
+        self.seen.lock().unwrap().iter().filter(|(_, uri, _)| uri.contains("/token")).count()
+    }
+}
+
+#[tokio::test]
+async fn a_controller_has_the_token_of_its_account_which_is_made_where_it_is_missing() {
+    let server = issuer(|_, _| namespace()).await;
+    let api = tagger(&server).await;
+    assert_eq!(server.seen(), 0, "nothing happens before the first request");
+    for _ in 0..3 {
+        api.get("default").await.unwrap();
+    }
+    assert_eq!(server.tokens(), ["t1", "t1", "t1"]);
+    assert_eq!(server.token_requests(), 2, "before and after the account was made");
+    move_clock(2870).await;
+    api.get("default").await.unwrap();
+    move_clock(11).await;
+    api.get("default").await.unwrap();
+    assert_eq!(server.tokens()[3..], ["t1", "t2"], "renewed after 80 % of an hour");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_replaced_and_the_request_sent_again() {
+    let server = issuer(|_, token| if token == "Bearer t1" { failure(401, "Unauthorized") } else { namespace() }).await;
+    let api = tagger(&server).await;
+    api.get("default").await.unwrap();
+    assert_eq!(server.tokens(), ["t1", "t2"]);
+    let never = issuer(|_, _| failure(401, "Unauthorized")).await;
+    assert!(tagger(&never).await.get("default").await.is_err());
+    assert_eq!(never.tokens(), ["t1", "t2"], "once");
+}
+
+#[tokio::test]
+async fn what_the_account_may_not_do_is_done_with_the_main_identity_for_a_while() {
+    let server = issuer(|request, token| match (request.method(), token) {
+        (&Method::GET, "Bearer t1") => failure(
+            403,
+            "namespaces \"default\" is forbidden: User \"system:serviceaccount:kube-system:tagger\" cannot get resource \
+             \"namespaces\" in API group \"\" in the namespace \"default\"",
+        ),
+        _ => namespace(),
+    })
+    .await;
+    let api = tagger(&server).await;
+    api.get("default").await.unwrap();
+    api.get("default").await.unwrap();
+    let patch = kube::api::Patch::Merge(serde_json::json!({}));
+    api.patch("default", &kube::api::PatchParams::default(), &patch).await.unwrap();
+    assert_eq!(server.tokens(), ["t1", "-", "-", "t1"], "refused once; what it may do, it does itself");
+    move_clock(301).await;
+    api.get("default").await.unwrap();
+    assert_eq!(server.tokens()[4..], ["t1", "-"], "roles can be granted at any time");
+}
+
+#[tokio::test]
+async fn what_something_else_forbids_is_not_tried_with_the_main_identity() {
+    let server = issuer(|_, token| match token {
+        "" => namespace(),
+        _ => failure(403, "admission webhook \"policy\" denied the request: not today"),
+    })
+    .await;
+    let error = tagger(&server).await.get("default").await.unwrap_err();
+    assert!(error.to_string().contains("not today"), "{error}");
+    assert_eq!(server.tokens(), ["t1"]);
+}
+
+#[tokio::test]
+async fn without_a_token_the_main_identity_does_everything() {
+    let server = Server::start(Box::new(|request| {
+        Some(if request.uri().path().contains("serviceaccounts") { failure(403, "no") } else { namespace() })
+    }))
+    .await;
+    let api = tagger(&server).await;
+    api.get("default").await.unwrap();
+    api.get("default").await.unwrap();
+    assert_eq!((server.tokens(), server.token_requests()), (vec!["-".to_owned(); 2], 1));
+
+    let off = issuer(|_, _| namespace()).await;
+    let read_only = Settings { service_accounts: true, access: Access::ReadOnly, ..off.settings() };
+    for settings in [off.settings(), read_only] {
+        let client = Clients::new(settings, &Metrics::new()).controller("tagger", QUICK).await.unwrap();
+        Api::<Namespace>::all(client).get("default").await.unwrap();
+    }
+    assert_eq!((off.tokens(), off.token_requests()), (vec!["-".to_owned(); 2], 0), "not asked for, or a dry run");
+}
+
+#[tokio::test]
+async fn a_server_that_gives_no_token_for_a_moment_is_asked_again() {
+    let first = AtomicBool::new(true);
+    let server = Server::start(Box::new(move |request| {
+        Some(match request.uri().path().contains("/token") {
+            true if first.swap(false, Ordering::SeqCst) => failure(500, "a moment"),
+            true => answer(201, r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":[]},"status":{"token":"t","expirationTimestamp":"2020-01-01T00:00:00Z"}}"#),
+            false => namespace(),
+        })
+    }))
+    .await;
+    let api = tagger(&server).await;
+    api.get("default").await.unwrap();
+    assert_eq!((server.tokens(), server.token_requests()), (vec!["t".to_owned()], 2));
+    api.get("default").await.unwrap();
+    assert_eq!(server.token_requests(), 2, "a life that is over at once is a wrong clock");
+}
+
+#[tokio::test]
+async fn sizes_of_requests_and_responses_are_counted_but_those_of_watches_are_not() {
+    let server = Server::start(Box::new(|_| Some(namespace()))).await;
+    let metrics = Metrics::new();
+    let client = client(server.settings(), &metrics, QUICK).await;
+    Api::<Namespace>::all(client.clone()).get("default").await.unwrap();
+    let watch = Request::get("/api/v1/namespaces?watch=true").body(kube::client::Body::empty()).unwrap();
+    client.send(watch).await.unwrap().into_body().collect_bytes().await.unwrap();
+    Api::<Namespace>::all(client).create(&PostParams::default(), &Namespace::default()).await.unwrap();
+    let host = server.url.trim_start_matches("http://");
+    let text = metrics.render();
+    for line in [
+        format!("rest_client_response_size_bytes_count{{host=\"{host}\",verb=\"GET\"}} 1\n"),
+        format!("rest_client_response_size_bytes_sum{{host=\"{host}\",verb=\"GET\"}} 68\n"),
+        format!("rest_client_request_size_bytes_count{{host=\"{host}\",verb=\"POST\"}} 1\n"),
+        format!("rest_client_response_size_bytes_bucket{{host=\"{host}\",verb=\"GET\",le=\"16777216\"}} 1\n"),
+    ] {
+        assert!(text.contains(&line), "{line}{text}");
+    }
+    assert_eq!(text.matches("rest_client_request_size_bytes_count{").count(), 1, "a read has no body");
+}

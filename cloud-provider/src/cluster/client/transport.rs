@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use kube::client::Body;
-use prometheus::{HistogramVec, IntCounterVec};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
 use super::connection::Connection;
+use super::identity::{Answer, Own};
+use super::metrics::RequestMetrics;
 use super::{Access, Gate, Policy, Refused};
 use crate::cluster::outage::Outage;
 use crate::cluster::token_bucket::TokenBucket;
-use crate::metrics::Metrics;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Pause before a read is sent again after its connection broke.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
@@ -28,6 +28,8 @@ struct TimedOut(Duration);
 
 pub(super) struct Transport {
     pub(super) connection: Connection,
+    /// A controller's own identity, which goes before that of the connection.
+    pub(super) own: Option<Own>,
     pub(super) host: String,
     pub(super) policy: Policy,
     pub(super) bucket: Option<TokenBucket>,
@@ -88,15 +90,18 @@ impl Transport {
         }
     }
 
-    /// Sends once; after a 401 once more if there are new credentials.
+    /// Sends with the controller's own identity where it has one, else, and where that is not allowed to, with the main one.
     async fn attempt(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, BoxError> {
-        let again = request.body().try_clone().map(|body| {
-            let mut again = Request::new(body);
-            again.method_mut().clone_from(request.method());
-            again.uri_mut().clone_from(request.uri());
-            again.headers_mut().clone_from(request.headers());
-            again
-        });
+        let Some(own) = &self.own else { return self.attempt_as_main(request, deadline).await };
+        match own.attempt(self, request, deadline).await? {
+            Answer::Given(response) => Ok(response),
+            Answer::Declined(request) => self.attempt_as_main(request, deadline).await,
+        }
+    }
+
+    /// Sends once; after a 401 once more if there are new credentials.
+    async fn attempt_as_main(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, BoxError> {
+        let again = copy(&request);
         let (client, generation) = self.connection.current(false).await;
         let result = self.exchange(&client, request, deadline).await;
         let refused = matches!(&result, Ok(response) if response.status() == StatusCode::UNAUTHORIZED);
@@ -105,7 +110,7 @@ impl Transport {
         if newer == generation { result } else { self.exchange(&fresh, again, deadline).await }
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         client: &kube::Client,
         request: Request<Body>,
@@ -114,6 +119,7 @@ impl Transport {
         let start = Instant::now();
         let limit = self.policy.attempt.min(deadline - start);
         let method = request.method().clone();
+        self.metrics.sending(&request, &self.host);
         let result = match timeout(limit, client.send(request)).await {
             Ok(result) => result.map_err(BoxError::from),
             Err(_) => Err(TimedOut(limit).into()),
@@ -137,6 +143,15 @@ impl Transport {
     }
 }
 
+/// A second request like the first; none where the body can be read only once.
+pub(super) fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
 /// When the server asks to come back: it says so only for requests that it did not execute.
 fn retry_after(response: &Response<Body>) -> Option<Duration> {
     let status = response.status();
@@ -148,50 +163,11 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
     Some(Duration::from_secs(seconds).max(Duration::from_millis(100)).mul_f64(1.0 + 0.1 * rand::random::<f64>()))
 }
 
-fn is_watch(request: &Request<Body>) -> bool {
+pub(super) fn is_watch(request: &Request<Body>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
 }
 
 fn code(result: &Result<Response<Body>, BoxError>) -> String {
     result.as_ref().map_or_else(|_| "<error>".to_owned(), |response| response.status().as_u16().to_string())
-}
-
-/// client-go's request metrics.
-#[derive(Clone)]
-pub(super) struct RequestMetrics {
-    requests: IntCounterVec,
-    duration: HistogramVec,
-    limited: HistogramVec,
-    retries: IntCounterVec,
-}
-
-impl RequestMetrics {
-    pub(super) fn new(metrics: &Metrics) -> RequestMetrics {
-        const SECONDS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
-        RequestMetrics {
-            requests: metrics.counter_vec(
-                "rest_client_requests_total",
-                "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.",
-                &["code", "method", "host"],
-            ),
-            duration: metrics.histogram_vec(
-                "rest_client_request_duration_seconds",
-                "[ALPHA] Request latency in seconds. Broken down by verb, and host.",
-                &SECONDS,
-                &["verb", "host"],
-            ),
-            limited: metrics.histogram_vec(
-                "rest_client_rate_limiter_duration_seconds",
-                "[ALPHA] Client side rate limiter latency in seconds. Broken down by verb, and host.",
-                &SECONDS,
-                &["verb", "host"],
-            ),
-            retries: metrics.counter_vec(
-                "rest_client_request_retries_total",
-                "[ALPHA] Number of request retries, partitioned by status code, verb, and host.",
-                &["code", "verb", "host"],
-            ),
-        }
-    }
 }

@@ -57,7 +57,6 @@ const DEPRECATED: &[(&str, &str)] = &[
 
 /// Flags whose feature this version does not have, and what that means. An entry goes when its feature comes.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("use-service-account-credentials", "all controllers use the identity of the process"),
     ("kube-api-content-type", "requests to the API server are always JSON"),
     ("contention-profiling", "blocking is not profiled"),
     ("webhooks", "webhooks are not served yet"),

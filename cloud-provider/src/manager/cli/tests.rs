@@ -313,6 +313,27 @@ proptest! {
     }
 
     #[test]
+    fn every_flag_takes_any_value_or_says_that_it_does_not(
+        which in any::<prop::sample::Index>(), value in "[ -~äß]{0,12}", apart in any::<bool>(), underscores in any::<bool>(),
+    ) {
+        let command = program().command::<Tagging>();
+        let names: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        let name = *which.get(&names);
+        let given = if underscores { name.replace('-', "_") } else { name.to_owned() };
+        let args = if apart { vec![format!("--{given}"), value] } else { vec![format!("--{given}={value}")] };
+        match try_parse(&args.iter().map(String::as_str).collect::<Vec<_>>()) {
+            Ok(parsed) => {
+                prop_assert!(parsed.flags.iter().any(|flag| flag.name == name && flag.set));
+                _ = parsed.options.validate(&program());
+            }
+            Err(Exit::Usage { message, .. }) => {
+                prop_assert!(message.contains(name) || message.contains("does not take any arguments"), "{}", message);
+            }
+            Err(Exit::Output(_)) => prop_assert!(["help", "version"].contains(&name)),
+        }
+    }
+
+    #[test]
     fn both_ways_to_give_a_value_are_the_same(value in "[ -~]{0,12}") {
         let joined = parse(&[&format!("--cluster-name={value}")]).options.generic.cluster_name;
         let apart = parse(&["--cluster-name", &value]).options.generic.cluster_name;

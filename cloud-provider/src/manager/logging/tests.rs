@@ -183,3 +183,14 @@ fn only_secrets_are_left_out() {
         assert_eq!(without_passwords(text), text);
     }
 }
+
+#[test]
+fn the_lines_of_kube_about_failed_requests_are_for_debugging() {
+    for (verbosity, lines) in [(0, 1), (3, 1), (4, 2)] {
+        let text = written(&settings(Format::Text, verbosity, ""), |_| {
+            error!(target: "kube_client::client::builder", "failed with status 409 Conflict");
+            error!(target: "kube_client::client", "something else");
+        });
+        assert_eq!(text.lines().count(), lines, "{verbosity}: {text}");
+    }
+}

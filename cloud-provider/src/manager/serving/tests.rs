@@ -3,14 +3,16 @@ use std::sync::Mutex;
 use http::header::CONTENT_LENGTH;
 use hyper::client::conn::{http1, http2};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{aws_lc_rs, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::manager::options::values::NamedCertKey;
 use crate::manager::options::{ServingCertificate, TlsVersion};
 
 /// Takes any server and remembers its certificate.
@@ -32,11 +34,12 @@ impl ServerCertVerifier for Remember {
 
     fn verify_tls12_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("1.3 is on".into()))
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, &algorithms)
     }
 
     fn verify_tls13_signature(
@@ -89,18 +92,41 @@ fn start(settings: &ServingSettings) -> Running {
     Running { address, task: tokio::spawn(server.run(token.clone())), token }
 }
 
-async fn connect(address: SocketAddr, protocols: &[&str]) -> (TlsStream<TcpStream>, CertificateDer<'static>) {
+/// What a client offers.
+struct Offer<'a> {
+    versions: &'a [&'static SupportedProtocolVersion],
+    groups: Vec<&'static dyn SupportedKxGroup>,
+    name: &'static str,
+    protocols: &'a [&'a str],
+}
+
+impl Default for Offer<'_> {
+    fn default() -> Self {
+        let groups = aws_lc_rs::default_provider().kx_groups;
+        Offer { versions: rustls::ALL_VERSIONS, groups, name: "localhost", protocols: &[] }
+    }
+}
+
+async fn shake_hands(
+    address: SocketAddr,
+    offer: Offer<'_>,
+) -> std::io::Result<(TlsStream<TcpStream>, CertificateDer<'static>)> {
     let remember = Arc::new(Remember::default());
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let config = config.with_safe_default_protocol_versions().unwrap().dangerous();
+    let provider = CryptoProvider { kx_groups: offer.groups, ..aws_lc_rs::default_provider() };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider));
+    let config = config.with_protocol_versions(offer.versions).unwrap().dangerous();
     let verifier = Arc::clone(&remember) as Arc<dyn ServerCertVerifier>;
     let mut config = config.with_custom_certificate_verifier(verifier).with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    config.alpn_protocols = offer.protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(offer.name).unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let certificate = remember.0.lock().unwrap().clone().unwrap();
-    (stream, certificate)
+    Ok((stream, certificate))
+}
+
+async fn connect(address: SocketAddr, protocols: &[&str]) -> (TlsStream<TcpStream>, CertificateDer<'static>) {
+    shake_hands(address, Offer { protocols, ..Offer::default() }).await.unwrap()
 }
 
 async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
@@ -208,4 +234,106 @@ async fn a_request_on_its_way_is_answered_when_the_server_ends() {
     assert_eq!(slow.await.unwrap(), (StatusCode::OK, Bytes::from_static(b"done")));
     timeout(Duration::from_secs(3), running.task).await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+fn suite(stream: &TlsStream<TcpStream>) -> CipherSuite {
+    stream.get_ref().1.negotiated_cipher_suite().unwrap().suite()
+}
+
+#[tokio::test]
+async fn the_oldest_version_is_what_the_flag_says_and_1_2_at_least() {
+    for (min_version, old_is_served) in
+        [(TlsVersion::Tls10, true), (TlsVersion::Tls11, true), (TlsVersion::Tls12, true), (TlsVersion::Tls13, false)]
+    {
+        let running = start(&ServingSettings { min_version, ..settings() });
+        let old = Offer { versions: &[&TLS12], ..Offer::default() };
+        assert_eq!(shake_hands(running.address, old).await.is_ok(), old_is_served, "{min_version:?}");
+        let new = Offer { versions: &[&TLS13], ..Offer::default() };
+        assert!(shake_hands(running.address, new).await.is_ok(), "{min_version:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_cipher_suites_of_the_flag_are_offered_to_old_clients() {
+    let cipher_suites =
+        ["TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"].map(str::to_owned).to_vec();
+    let running = start(&ServingSettings { cipher_suites, ..settings() });
+    let old = Offer { versions: &[&TLS12], ..Offer::default() };
+    let (stream, _) = shake_hands(running.address, old).await.unwrap();
+    assert_eq!(suite(&stream), CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);
+    let cipher_suites = vec!["TLS_RSA_WITH_AES_128_CBC_SHA".to_owned()];
+    let running = start(&ServingSettings { cipher_suites, ..settings() });
+    let old = Offer { versions: &[&TLS12], ..Offer::default() };
+    assert!(shake_hands(running.address, old).await.is_err(), "nothing is left for 1.2");
+    assert!(shake_hands(running.address, Offer::default()).await.is_ok(), "1.3 has its own suites, as in Go");
+}
+
+#[tokio::test]
+async fn only_the_key_exchanges_of_the_flag_are_offered() {
+    // X25519 and secp256r1; 30 is what Go has and rustls has not.
+    let running = start(&ServingSettings { curve_preferences: vec![30, 23], ..settings() });
+    let with = |group: NamedGroup| {
+        let groups = aws_lc_rs::default_provider().kx_groups;
+        Offer { groups: groups.into_iter().filter(|known| known.name() == group).collect(), ..Offer::default() }
+    };
+    assert!(shake_hands(running.address, with(NamedGroup::secp256r1)).await.is_ok());
+    assert!(shake_hands(running.address, with(NamedGroup::X25519)).await.is_err());
+}
+
+#[tokio::test]
+async fn server_names_choose_certificates_and_every_file_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |file: &str, name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+        let path = |ending: &str| dir.path().join(format!("{file}.{ending}"));
+        std::fs::write(path("crt"), certificate.pem()).unwrap();
+        std::fs::write(path("key"), key.serialize_pem()).unwrap();
+        let text = |ending| path(ending).display().to_string();
+        (certificate.der().clone(), text("crt"), text("key"))
+    };
+    let (one, cert_file, key_file) = put("one", "one.example");
+    let own_name = NamedCertKey { cert_file, key_file, names: Vec::new() };
+    let (two, cert_file, key_file) = put("two", "two.example");
+    let named = NamedCertKey { cert_file, key_file, names: vec!["*.elsewhere.example".to_owned()] };
+    let running = start(&ServingSettings { sni_certificates: vec![own_name, named], ..settings() });
+    let served = async |name| shake_hands(running.address, Offer { name, ..Offer::default() }).await.unwrap().1;
+    assert_eq!(served("one.example").await, one);
+    assert_eq!(served("a.elsewhere.example").await, two);
+    let other = served("two.example").await;
+    assert!(other != one && other != two, "the flag's names count, not those in the certificate");
+    let (newer, _, _) = put("one", "one.example");
+    tokio::time::pause();
+    tokio::time::advance(RELOAD).await;
+    tokio::time::resume();
+    tokio::task::yield_now().await;
+    assert_eq!(served("one.example").await, newer);
+}
+
+#[tokio::test]
+async fn a_port_is_shared_only_by_those_that_permit_it() {
+    let sharing = ServingSettings { reuse_port: true, ..settings() };
+    let first = start(&sharing);
+    let same = ServingSettings { address: first.address, ..sharing };
+    let bind = |settings: &ServingSettings| Server::bind(settings, Routes::default(), None);
+    assert!(bind(&same).is_ok());
+    let error = bind(&ServingSettings { reuse_port: false, ..same }).err().unwrap();
+    assert_eq!(error.to_string(), format!("listen at {}", first.address));
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_are_limited() {
+    let running = start(&ServingSettings { http2_max_streams: Some(2), ..settings() });
+    let (stream, _) = connect(running.address, &["h2"]).await;
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = |path: &str| Request::get(format!("https://{}{path}", running.address)).body(Full::<Bytes>::default());
+    // The first answer comes after the server's settings.
+    sender.send_request(ask("/healthz").unwrap()).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let slow: Vec<_> = (0..4).map(|_| sender.send_request(ask("/slow").unwrap())).collect();
+    futures::future::join_all(slow).await;
+    assert!(start.elapsed() >= Duration::from_millis(950), "two at a time: {:?}", start.elapsed());
+    drop(sender);
+    drop(connection.await);
 }
