@@ -15,6 +15,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+mod bounds;
 mod process;
 
 /// The content type of [`Metrics::render`]: Prometheus text exposition, version 0.0.4.
@@ -275,10 +276,11 @@ impl HealthMetrics {
 }
 
 fn encode(registry: &Registry) -> String {
-    TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_else(|error| {
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_else(|error| {
         tracing::error!(%error, "encode metrics");
         String::new()
-    })
+    });
+    bounds::as_go(&text)
 }
 
 /// `count` upper bounds that start at `start` and grow by `factor`, as in upstream's definitions.

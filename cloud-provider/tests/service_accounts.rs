@@ -1,6 +1,6 @@
 //! `--use-service-account-credentials` on a real API server, with the role that upstream's manifests grant.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends when something it needs is not there")]
+#![expect(clippy::unwrap_used, reason = "a test ends when something it needs is not there")]
 
 use std::time::Duration;
 

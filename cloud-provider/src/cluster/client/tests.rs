@@ -481,7 +481,7 @@ async fn sizes_of_requests_and_responses_are_counted_but_those_of_watches_are_no
         format!("rest_client_response_size_bytes_count{{host=\"{host}\",verb=\"GET\"}} 1\n"),
         format!("rest_client_response_size_bytes_sum{{host=\"{host}\",verb=\"GET\"}} 68\n"),
         format!("rest_client_request_size_bytes_count{{host=\"{host}\",verb=\"POST\"}} 1\n"),
-        format!("rest_client_response_size_bytes_bucket{{host=\"{host}\",verb=\"GET\",le=\"16777216\"}} 1\n"),
+        format!("rest_client_response_size_bytes_bucket{{host=\"{host}\",verb=\"GET\",le=\"1.6777216e+07\"}} 1\n"),
     ] {
         assert!(text.contains(&line), "{line}{text}");
     }

@@ -6,12 +6,17 @@ use cloud_provider_testing::ControlPlane;
 use cloud_provider_testing::control_plane::Options;
 use cloud_provider_testing::objects::{KubeletNode, LoadBalancerService, register_nodes};
 
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
 use crate::process::{Manager, free_port};
 
 const SECONDS: &str = "0.005 0.025 0.1 0.25 0.5 1 2 4 8 15 30 60 +Inf";
-const BYTES: &str = "64 256 512 1024 4096 16384 65536 262144 1048576 4194304 16777216 +Inf";
+const BYTES: &str = "64 256 512 1024 4096 16384 65536 262144 1.048576e+06 4.194304e+06 1.6777216e+07 +Inf";
 const SINCE_CREATION: &str = "1 4 16 64 256 1024 +Inf";
-const QUEUE: &str = "0.00000001 0.0000001 0.000001 0.00001 0.0001 0.001 0.01 0.1 1 10 +Inf";
+const QUEUE: &str = "1e-08 1e-07 1e-06 9.999999999999999e-06 9.999999999999999e-05 0.001 0.01 0.1 1 10 +Inf";
 const DOUBLING: &str = "1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192 16384 +Inf";
 const MILLISECONDS: &str =
     "0.001 0.002 0.004 0.008 0.016 0.032 0.064 0.128 0.256 0.512 1.024 2.048 4.096 8.192 16.384 +Inf";
@@ -26,11 +31,18 @@ const METRICS: &[(&str, &str, &str, &str, bool)] = &[
     ("service_controller_nodesync_error_total", "counter", "", "", true),
     ("service_controller_nodesync_latency_seconds", "histogram", "", DOUBLING, true),
     ("service_controller_update_loadbalancer_host_latency_seconds", "histogram", "", DOUBLING, true),
-    ("route_controller_route_sync_total", "counter", "outcome trigger", "", false),
-    ("node_ipam_controller_cidrset_cidrs_allocations_total", "counter", "clusterCIDR", "", false),
-    ("node_ipam_controller_cidrset_cidrs_releases_total", "counter", "clusterCIDR", "", false),
-    ("node_ipam_controller_cidrset_usage_cidrs", "gauge", "clusterCIDR", "", false),
-    ("node_ipam_controller_cirdset_max_cidrs", "gauge", "clusterCIDR", "", false),
+    ("route_controller_route_sync_total", "counter", "outcome trigger", "", true),
+    ("node_ipam_controller_cidrset_cidrs_allocations_total", "counter", "clusterCIDR", "", true),
+    ("node_ipam_controller_cidrset_cidrs_releases_total", "counter", "clusterCIDR", "", true),
+    ("node_ipam_controller_cidrset_usage_cidrs", "gauge", "clusterCIDR", "", true),
+    ("node_ipam_controller_cirdset_max_cidrs", "gauge", "clusterCIDR", "", true),
+    (
+        "node_ipam_controller_cidrset_allocation_tries_per_request",
+        "histogram",
+        "clusterCIDR",
+        "1 5 25 125 625 +Inf",
+        true,
+    ),
     ("running_managed_controllers", "gauge", "manager name", "", true),
     ("workqueue_depth", "gauge", "name", "", true),
     ("workqueue_adds_total", "counter", "name", "", true),
@@ -104,16 +116,27 @@ fn parse(page: &str) -> BTreeMap<&str, Metric> {
 async fn section_10_metrics_are_upstreams_by_name_type_labels_and_buckets() {
     let plane = ControlPlane::start(Options::default()).await.unwrap();
     let config = plane.dir().join("cloud.conf");
-    std::fs::write(&config, "[Global]\nMachines = 3\n").unwrap();
+    std::fs::write(&config, "[Global]\nMachines = 3\nRoutes = true\n").unwrap();
     let config = format!("--cloud-config={}", config.display());
-    let flags = ["--kube-api-qps=50", "--node-monitor-period=1s", config.as_str()];
+    let flags = [
+        config.as_str(),
+        "--controllers=*,node-ipam-controller",
+        "--allocate-node-cidrs",
+        "--cluster-cidr=10.0.0.0/16",
+        "--configure-cloud-routes",
+        "--kube-api-qps=50",
+        "--node-monitor-period=1s",
+    ];
     let manager = Manager::start(&plane, "manager", free_port(), &flags);
     let client = plane.client().await.unwrap();
-    // The last one has no machine: its life is looked at.
-    let nodes = (0..4).map(|n| KubeletNode::new(format!("node-{n}"))).collect();
+    let nodes = (0..3).map(|n| KubeletNode::new(format!("node-{n}"))).collect();
     register_nodes(&client, nodes, std::time::Duration::ZERO).await.unwrap();
     LoadBalancerService::new("default", "web").tcp(80).create(&client).await.unwrap();
     manager.leads().await;
+    // Its life is looked at from now on.
+    let failed = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } });
+    let nodes: Api<Node> = Api::all(client);
+    nodes.patch_status("node-0", &PatchParams::default(), &Patch::Strategic(failed)).await.unwrap();
 
     let complete = || async {
         let page = manager.get("/metrics").await;
@@ -143,6 +166,8 @@ async fn section_10_metrics_are_upstreams_by_name_type_labels_and_buckets() {
         "kubernetes_feature_enabled{name=\"CloudControllerManagerWebhook\",stage=\"ALPHA\"} 0\n",
         "workqueue_depth{name=\"Nodes\"}",
         "workqueue_depth{name=\"service\"}",
+        "workqueue_depth{name=\"Routes\"}",
+        "workqueue_depth{name=\"cidrallocator_node\"}",
     ] {
         assert!(page.contains(sample), "{sample}{page}");
     }
