@@ -207,6 +207,7 @@ impl Clients {
             gate: None,
             accounts: Arc::default(),
             outage: Arc::new(Outage::after(OUTAGE)),
+            accounts: Arc::default(),
         }
     }
 
