@@ -35,6 +35,7 @@ async fn a_service_lives_from_creation_to_deletion() {
     let mut harness = Harness::start().await;
     let cloud = Arc::new(ScriptedLoadBalancers::default());
     harness.create_node("n1", json!({"providerID": "fake://1"})).await;
+    eventually("the store knows the node", || async { (harness.nodes.list().len() == 1).then_some(()) }).await;
     start(&mut harness, &cloud);
     let made = harness.create_service("web", json!(null)).await;
     let name = eventually("the status is written", || hostname(&harness, "web")).await;
