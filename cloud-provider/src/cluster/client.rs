@@ -207,7 +207,6 @@ impl Clients {
             gate: None,
             accounts: Arc::default(),
             outage: Arc::new(Outage::after(OUTAGE)),
-            accounts: Arc::default(),
         }
     }
 
