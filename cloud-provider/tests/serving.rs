@@ -375,15 +375,15 @@ async fn paths_that_are_always_allowed_are_those_of_the_flag() {
     let control_plane = shared().await.unwrap();
     let client = control_plane.client().await.unwrap();
     let own = own(control_plane, &client, true).await;
-    for (paths, healthz, slis) in [(&[][..], 403, 403), (&["/metrics*"], 403, 200)] {
+    for (paths, metrics, slis) in [(&[][..], 403, 403), (&["/metrics"], 200, 403), (&["/metrics*"], 200, 200)] {
         let always_allow_paths = paths.iter().map(|path| (*path).to_owned()).collect();
         let authorization = AuthorizationSettings { always_allow_paths, ..authorization() };
         let (own, authentication) = (Some(own.clone()), authentication());
         let (access, lookup) = Access::new(&authentication, own.clone(), &authorization, own).await.unwrap();
         let server = Running::start(access, lookup);
         let nobody = Who::default();
-        let got = (server.get(&nobody, "/healthz").await.0, server.get(&nobody, "/metrics/slis").await.0);
-        assert_eq!(got, (healthz, slis), "{paths:?}");
+        let got = (server.get(&nobody, "/metrics").await.0, server.get(&nobody, "/metrics/slis").await.0);
+        assert_eq!(got, (metrics, slis), "{paths:?}");
         server.stop().await;
     }
 }
