@@ -44,7 +44,8 @@ impl Allocator {
     pub fn settings(self) -> anyhow::Result<node_ipam::Settings> {
         let flags = self.flags();
         let value = |name: &str| {
-            let mut found = flags.iter().filter_map(|flag| flag.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='));
+            let mut found =
+                flags.iter().filter_map(|flag| flag.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='));
             found.next_back().unwrap_or_default()
         };
         let cluster_cidrs: Vec<String> = value("cluster-cidr").split(',').map(str::to_owned).collect();
