@@ -92,9 +92,10 @@ async fn migrate(world: &World, go: &Process, ours: &Process) -> anyhow::Result<
 /// New nodes and services are served by whoever leads.
 async fn settle(world: &World, name: &str) -> anyhow::Result<()> {
     world.add_nodes(1).await?;
+    // First the node: a node that is initialised while Go makes a load balancer may be missing behind it for good.
+    world.initialised().await?;
     world.create_service(name, "classic").await?;
     world.create_service(&format!("{name}-nlb"), "nlb").await?;
-    world.initialised().await?;
     world.balanced(name).await?;
     world.balanced(&format!("{name}-nlb")).await?;
     // What follows the address: the rules of the node group.
