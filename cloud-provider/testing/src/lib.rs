@@ -11,7 +11,7 @@
 //! - [`process`]: running a program under test, its logs, signals and memory.
 //! - [`proxy`]: an API server that makes trouble.
 //! - [`progress`]: telling the user what takes its time.
-//! - [`reference`]: pages that are generated from definitions in code.
+//! - [`mod@reference`]: pages that are generated from definitions in code.
 //! - [`upstream`]: the Go controllers.
 
 pub mod cloud;
