@@ -80,6 +80,19 @@ pub struct Scope {
     pub nodes: Arc<[Arc<Node>]>,
 }
 
+impl Scope {
+    /// The one service of a scope, and whether it wants a load balancer: for clouds whose services never share one.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Transient`](crate::Kind::Transient) where there is none.
+    pub fn only(&self) -> Result<(&Arc<Service>, bool)> {
+        let wanted = self.wanted.first().map(|service| (service, true));
+        let unwanted = self.unwanted.first().map(|service| (service, false));
+        wanted.or(unwanted).ok_or_else(|| Error::transient(format!("scope {} holds no service", self.id)))
+    }
+}
+
 /// What to do with a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

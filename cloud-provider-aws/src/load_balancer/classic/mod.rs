@@ -148,16 +148,6 @@ impl Classic {
     }
 }
 
-/// The one service of a scope, and whether it wants a load balancer.
-fn only(scope: &Scope) -> Option<(&Arc<Service>, bool)> {
-    let wanted = scope.wanted.iter().map(|service| (service, true));
-    wanted.chain(scope.unwanted.iter().map(|service| (service, false))).next()
-}
-
-fn only_or_error(scope: &Scope) -> Result<(&Arc<Service>, bool)> {
-    only(scope).ok_or_else(|| Error::transient(format!("scope {} holds no service", scope.id)))
-}
-
 #[async_trait]
 impl Model for Classic {
     type Resolved = Resolved;
@@ -175,7 +165,7 @@ impl Model for Classic {
     }
 
     async fn resolve(&self, scope: &Scope, mode: Mode) -> Result<Resolved> {
-        let (service, is_wanted) = only_or_error(scope)?;
+        let (service, is_wanted) = scope.only()?;
         if !is_wanted {
             let groups = self.shared.fresh_groups().await?;
             return Ok(Resolved { mode, subnets: BTreeMap::new(), groups, backends: Backends::default() });
@@ -194,7 +184,7 @@ impl Model for Classic {
     }
 
     fn desired(&self, scope: &Scope, resolved: &Resolved) -> Result<Desired> {
-        let (service, is_wanted) = only_or_error(scope)?;
+        let (service, is_wanted) = scope.only()?;
         let (settings, cluster) = (self.shared.settings(), self.shared.cluster_id());
         let name = names::load_balancer(service.uid());
         let goal = match (is_wanted, resolved.mode) {

@@ -46,13 +46,6 @@ impl Network {
         let keep_node_groups = self.shared.settings().disable_security_group_ingress;
         Cluster { id: self.shared.cluster_id(), keep_node_groups }
     }
-
-    /// The service of the scope, and whether it is wanted.
-    fn service(scope: &Scope) -> Result<(&Arc<Service>, bool)> {
-        let wanted = scope.wanted.first().map(|service| (service, true));
-        let unwanted = scope.unwanted.first().map(|service| (service, false));
-        wanted.or(unwanted).ok_or_else(|| Error::transient("the scope has no service"))
-    }
 }
 
 #[async_trait]
@@ -80,7 +73,7 @@ impl Model for Network {
     }
 
     async fn resolve(&self, scope: &Scope, mode: Mode) -> Result<Resolved> {
-        let (service, wanted) = Self::service(scope)?;
+        let (service, wanted) = scope.only()?;
         let shared = &self.shared;
         let mut resolved = Resolved {
             cluster_id: shared.cluster_id().clone(),
@@ -104,7 +97,7 @@ impl Model for Network {
     }
 
     fn desired(&self, scope: &Scope, resolved: &Resolved) -> Result<Desired> {
-        let (service, wanted) = Self::service(scope)?;
+        let (service, wanted) = scope.only()?;
         let mut desired = desired::identity(service, resolved);
         if wanted {
             desired.wanted = Some(desired::wanted(service, self.shared.settings(), resolved)?);
@@ -122,7 +115,7 @@ impl Model for Network {
             }
         })?;
         if observed.load_balancer.is_none() {
-            desired::check_addresses(Self::service(scope)?.0, resolved.subnets.len())?;
+            desired::check_addresses(scope.only()?.0, resolved.subnets.len())?;
         }
         Ok(observed)
     }
