@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
 
 use async_trait::async_trait;
 use cloud_provider::{
-    cloud::{Cloud, Freshness, Instance, Instances, LoadBalancers, Metadata, Power, Want},
+    cloud::{Cloud, Freshness, Instance, Instances, Metadata, Power, Want},
     cluster::objects::{AddressKind, Node, NodeAddress},
     error::Result,
     manager::{self, Built, Context, Provider},
@@ -30,13 +30,9 @@ impl Cloud for File {
         true
     }
 
+    // What a cloud does not name here it has not, and the controller for it is not started.
     fn instances(&self) -> Option<Arc<dyn Instances>> {
         Some(self.instances.clone())
-    }
-
-    // What a cloud does not have is absent, and the controller for it is not started.
-    fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
-        None
     }
 }
 

@@ -36,10 +36,14 @@ pub trait Cloud: Send + Sync + 'static {
     fn has_cluster_id(&self) -> bool;
 
     /// Looking up instances, for the node controllers.
-    fn instances(&self) -> Option<Arc<dyn Instances>>;
+    fn instances(&self) -> Option<Arc<dyn Instances>> {
+        None
+    }
 
     /// Load balancers, for the service controller.
-    fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>>;
+    fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
+        None
+    }
 
     /// Ranges of pods' addresses that the cloud assigns to nodes, for the node IPAM controller with
     /// `--cidr-allocator-type=CloudAllocator`.

@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cloud::{Cloud, Instances, LoadBalancers},
+        cloud::Cloud,
         cluster::{events::Sink, store::Store},
         manager::cli::Program,
         metrics::Metrics,
@@ -189,14 +189,6 @@ mod tests {
 
         fn has_cluster_id(&self) -> bool {
             true
-        }
-
-        fn instances(&self) -> Option<Arc<dyn Instances>> {
-            None
-        }
-
-        fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
-            None
         }
     }
 

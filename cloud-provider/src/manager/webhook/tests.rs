@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    cloud::{Cloud, Instances, LoadBalancers, Location, Volumes},
+    cloud::{Cloud, Location, Volumes},
     cluster::{admission::Response, objects::PersistentVolume},
     manager::cli::Program,
 };
@@ -27,14 +27,6 @@ impl Cloud for SomeCloud {
 
     fn has_cluster_id(&self) -> bool {
         true
-    }
-
-    fn instances(&self) -> Option<Arc<dyn Instances>> {
-        None
-    }
-
-    fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
-        None
     }
 
     fn volumes(&self) -> Option<Arc<dyn Volumes>> {
