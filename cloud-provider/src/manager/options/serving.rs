@@ -150,6 +150,24 @@ pub struct ServingSettings {
     pub reuse_address: bool,
 }
 
+impl ServingSettings {
+    /// The defaults of the flags, at an address and with a certificate.
+    pub fn new(address: SocketAddr, certificate: ServingCertificate) -> Self {
+        Self {
+            address,
+            http2: true,
+            http2_max_streams: None,
+            certificate,
+            sni_certificates: Vec::new(),
+            cipher_suites: Vec::new(),
+            curve_preferences: Vec::new(),
+            min_version: TlsVersion::Tls12,
+            reuse_port: false,
+            reuse_address: false,
+        }
+    }
+}
+
 /// The TLS flags, which the webhook server has too, by what they are called there.
 pub(super) struct Tls<'a> {
     /// `webhook-` or nothing.
@@ -235,16 +253,15 @@ impl SecureServing {
             min_version: &self.tls_min_version,
         };
         Some(ServingSettings {
-            address: SocketAddr::new(self.bind_address, port),
             http2: !self.disable_http2_serving,
             http2_max_streams: http2_max_streams.ok().filter(|streams| *streams != 0),
-            certificate: tls.certificate(errors),
             sni_certificates: self.tls_sni_cert_key.clone(),
             cipher_suites: tls.cipher_suites(errors),
             curve_preferences: flatten(&self.tls_curve_preferences),
             min_version: tls.min_version(errors),
             reuse_port: self.permit_port_sharing,
             reuse_address: self.permit_address_sharing,
+            ..ServingSettings::new(SocketAddr::new(self.bind_address, port), tls.certificate(errors))
         })
     }
 }

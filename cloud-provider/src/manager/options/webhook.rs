@@ -106,16 +106,12 @@ impl WebhookServing {
             min_version: &self.webhook_tls_min_version,
         };
         Some(ServingSettings {
-            address: SocketAddr::new(self.webhook_bind_address, port),
             http2: !self.webhook_disable_http2_serving,
-            http2_max_streams: None,
-            certificate: tls.certificate(errors),
             sni_certificates: self.webhook_tls_sni_cert_key.clone(),
             cipher_suites: tls.cipher_suites(errors),
             curve_preferences: flatten(&self.webhook_tls_curve_preferences),
             min_version: tls.min_version(errors),
-            reuse_port: false,
-            reuse_address: false,
+            ..ServingSettings::new(SocketAddr::new(self.webhook_bind_address, port), tls.certificate(errors))
         })
     }
 }
