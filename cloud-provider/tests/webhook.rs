@@ -14,12 +14,13 @@ use cloud_provider::cluster::admission::{self, Handler, Response};
 use cloud_provider::cluster::objects::{PersistentVolume, VolumeSource};
 use cloud_provider::controllers::persistent_volume_label::LabelAdmission;
 use cloud_provider::error::{Error, Kind, Result};
-use cloud_provider::manager::options::{ServingCertificate, ServingSettings, TlsVersion};
+use cloud_provider::manager::options::{ServingCertificate, ServingSettings};
 use cloud_provider::manager::serving::Server;
 use cloud_provider::manager::webhook::{self, Webhook};
 use cloud_provider::metrics::Metrics;
 use cloud_provider_testing::ControlPlane;
 use cloud_provider_testing::control_plane::{Authority, Options};
+use cloud_provider_testing::objects::persistent_volume;
 use http::{Method, Request};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -92,21 +93,10 @@ impl Pair {
     }
 
     fn settings(&self) -> ServingSettings {
-        ServingSettings {
-            address: ([127, 0, 0, 1], 0).into(),
-            http2: true,
-            http2_max_streams: None,
-            certificate: ServingCertificate::Files {
-                cert_file: self.cert_file.clone(),
-                key_file: self.key_file.clone(),
-            },
-            sni_certificates: Vec::new(),
-            cipher_suites: Vec::new(),
-            curve_preferences: Vec::new(),
-            min_version: TlsVersion::Tls12,
-            reuse_port: false,
-            reuse_address: false,
-        }
+        ServingSettings::new(
+            ([127, 0, 0, 1], 0).into(),
+            ServingCertificate::Files { cert_file: self.cert_file.clone(), key_file: self.key_file.clone() },
+        )
     }
 }
 
@@ -172,17 +162,7 @@ impl Bench {
             *next += 1;
             format!("pv-{next}")
         };
-        let mut volume = json!({
-            "metadata": {"name": name},
-            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]},
-        });
-        for (part, more) in [("metadata", metadata), ("spec", spec)] {
-            for (key, value) in more.as_object().unwrap() {
-                volume[part][key] = value.clone();
-            }
-        }
-        let volume = serde_json::from_value(volume).unwrap();
-        self.volumes().create(&PostParams::default(), &volume).await
+        self.volumes().create(&PostParams::default(), &persistent_volume(&name, metadata, spec).unwrap()).await
     }
 
     /// The zone and the affinity that a volume gets.

@@ -10,6 +10,7 @@ use cloud_provider_testing::ControlPlane;
 use cloud_provider_testing::cloud::{Backend, Operation, controller};
 use cloud_provider_testing::conformance::eventually;
 use cloud_provider_testing::control_plane::Options;
+use cloud_provider_testing::objects::persistent_volume;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::PersistentVolume;
@@ -21,13 +22,7 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 const SOON: Duration = Duration::from_secs(60);
 
 fn volume(name: &str, disk: &str) -> PersistentVolume {
-    let volume = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "gcePersistentDisk": {"pdName": disk},
-        },
-    });
-    serde_json::from_value(volume).unwrap()
+    persistent_volume(name, json!({}), json!({"gcePersistentDisk": {"pdName": disk}})).unwrap()
 }
 
 fn zone(volume: &PersistentVolume) -> Option<&str> {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Disk;
 use super::bench::{Bench, SOON, eventually};
+use crate::objects::persistent_volume;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const REGION: &str = "topology.kubernetes.io/region";
@@ -73,14 +74,7 @@ async fn add(bench: &Bench, name: &str) -> anyhow::Result<Disk> {
 }
 
 async fn create(bench: &Bench, name: &str, source: Value) -> anyhow::Result<()> {
-    let mut volume = json!({
-        "metadata": {"name": name},
-        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]},
-    });
-    for (key, value) in source.as_object().context("a source is an object")? {
-        volume["spec"][key] = value.clone();
-    }
-    let volume: PersistentVolume = serde_json::from_value(volume).context("read a volume")?;
+    let volume = persistent_volume(name, json!({}), source)?;
     let created = volumes(bench).create(&PostParams::default(), &volume).await;
     created.with_context(|| format!("create volume {name}")).map(|_| ())
 }
