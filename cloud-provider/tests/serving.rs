@@ -10,7 +10,7 @@ use cloud_provider::cluster::client::{Clients, Policy, Settings as ClientSetting
 use cloud_provider::manager::authn::{Access, Lookup};
 use cloud_provider::manager::healthz::Checks;
 use cloud_provider::manager::options::{
-    AuthenticationSettings, AuthorizationSettings, RequestHeaders, ServingCertificate, ServingSettings, TlsVersion,
+    AuthenticationSettings, AuthorizationSettings, RequestHeaders, ServingCertificate, ServingSettings,
 };
 use cloud_provider::manager::serving::{Routes, Server};
 use cloud_provider::metrics::Metrics;
@@ -29,18 +29,15 @@ use tokio_util::sync::CancellationToken;
 const S: Duration = Duration::from_secs(1);
 
 fn serving() -> ServingSettings {
-    ServingSettings {
-        address: ([127, 0, 0, 1], 0).into(),
-        http2: true,
-        http2_max_streams: None,
-        certificate: ServingCertificate::InMemory,
-        sni_certificates: Vec::new(),
-        cipher_suites: Vec::new(),
-        curve_preferences: Vec::new(),
-        min_version: TlsVersion::Tls12,
-        reuse_port: false,
-        reuse_address: false,
-    }
+    ServingSettings::new(([127, 0, 0, 1], 0).into(), ServingCertificate::InMemory)
+}
+
+/// The authority of a proxy in front of the server, and the file of its certificate.
+fn front_proxy(control_plane: &ControlPlane) -> (Authority, PathBuf) {
+    let front = Authority::new("front").unwrap();
+    let ca = control_plane.dir().join(format!("{}.crt", unique("front")));
+    std::fs::write(&ca, front.pem()).unwrap();
+    (front, ca)
 }
 
 /// The defaults of the flags.
@@ -285,9 +282,7 @@ async fn client_certificates_of_the_cluster_are_believed_and_others_are_refused(
 async fn the_headers_of_a_trusted_proxy_name_the_user_and_those_of_others_do_not() {
     let control_plane = shared().await.unwrap();
     let client = control_plane.client().await.unwrap();
-    let front = Authority::new("front").unwrap();
-    let ca = control_plane.dir().join(format!("{}.crt", unique("front")));
-    std::fs::write(&ca, front.pem()).unwrap();
+    let (front, ca) = front_proxy(control_plane);
     let mut settings = authentication();
     settings.request_headers.client_ca_file = Some(ca);
     settings.request_headers.allowed_names = vec!["front-proxy-client".to_owned()];
@@ -392,9 +387,7 @@ async fn paths_that_are_always_allowed_are_those_of_the_flag() {
 async fn a_proxy_may_tell_uids_and_more_in_the_headers_of_the_flags() {
     let control_plane = shared().await.unwrap();
     let client = control_plane.client().await.unwrap();
-    let front = Authority::new("front").unwrap();
-    let ca = control_plane.dir().join(format!("{}.crt", unique("front")));
-    std::fs::write(&ca, front.pem()).unwrap();
+    let (front, ca) = front_proxy(control_plane);
     let mut settings = authentication();
     settings.request_headers = RequestHeaders {
         username: vec!["x-user".into()],
