@@ -109,37 +109,6 @@ impl TaggingController {
         self
     }
 
-    /// Runs until `token` is cancelled; what is being worked on then is given up.
-    pub async fn run(self, token: CancellationToken) {
-        let controller = Arc::new(self);
-        controller.watch();
-        let mut workers = JoinSet::new();
-        for _ in 0..controller.settings.workers {
-            workers.spawn(controller.clone().work());
-        }
-        tokio::select! {
-            () = token.cancelled() => {}
-            // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
-            Some(Err(error)) = workers.join_next() => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
-        }
-        controller.queue.shut_down();
-    }
-
-    /// What would be changed now, see [`Managed::plan`].
-    pub async fn plan(&self) -> Plan {
-        let mut plan = Plan::default();
-        for node in self.nodes.list() {
-            let Some(id) = instance_of(&node) else { continue };
-            if !self.is_current(&node) {
-                let tags: Vec<String> =
-                    self.settings.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                plan.cloud(plan::node(&node), format!("set tags {} on instance {id}", tags.join(",")));
-                plan.cluster(plan::node(&node), format!("set label {LABEL}={}", self.checksum));
-            }
-        }
-        plan
-    }
-
     fn watch(self: &Arc<Self>) {
         let controller = self.clone();
         self.nodes.subscribe(move |change| {
@@ -289,13 +258,36 @@ impl TaggingController {
 
 #[async_trait]
 impl Managed for TaggingController {
+    /// Runs until `token` is cancelled; what is being worked on then is given up.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        Self::run(*self, token).await;
+        let controller = Arc::new(*self);
+        controller.watch();
+        let mut workers = JoinSet::new();
+        for _ in 0..controller.settings.workers {
+            workers.spawn(controller.clone().work());
+        }
+        tokio::select! {
+            () = token.cancelled() => {}
+            // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
+            Some(Err(error)) = workers.join_next() => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
+        }
+        controller.queue.shut_down();
         Ok(())
     }
 
+    /// What would be changed now, see [`Managed::plan`].
     async fn plan(&self) -> Plan {
-        Self::plan(self).await
+        let mut plan = Plan::default();
+        for node in self.nodes.list() {
+            let Some(id) = instance_of(&node) else { continue };
+            if !self.is_current(&node) {
+                let tags: Vec<String> =
+                    self.settings.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                plan.cloud(plan::node(&node), format!("set tags {} on instance {id}", tags.join(",")));
+                plan.cluster(plan::node(&node), format!("set label {LABEL}={}", self.checksum));
+            }
+        }
+        plan
     }
 }
 

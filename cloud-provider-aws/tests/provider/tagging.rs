@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use cloud_provider::{
     cluster::{objects::Node, store::Store},
+    controllers::Managed as _,
     manager::options::values::Pairs,
 };
 use cloud_provider_aws::tagging::{Flags, Settings, TaggingController};
@@ -74,7 +75,8 @@ impl Bench {
 
     fn run(&mut self, controller: TaggingController) -> CancellationToken {
         let token = CancellationToken::new();
-        self.tasks.spawn(controller.run(token.clone()));
+        let running = Box::new(controller).run(token.clone());
+        self.tasks.spawn(async { running.await.unwrap() });
         token
     }
 

@@ -7,7 +7,7 @@ use cloud_provider::cluster::events::Sink;
 use cloud_provider::cluster::objects::{Node, Service};
 use cloud_provider::cluster::store::Store;
 use cloud_provider::controllers::persistent_volume_label::PersistentVolumeLabelController;
-use cloud_provider::controllers::{node, node_ipam, node_lifecycle, route, service};
+use cloud_provider::controllers::{Managed, node, node_ipam, node_lifecycle, route, service};
 use cloud_provider::metrics::Metrics;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
@@ -39,12 +39,11 @@ pub struct Controllers {
 impl Controllers {
     /// Starts those that the cloud has the capabilities for. A panic in one is not caught: ask [`Controllers::stop`].
     pub fn start(client: &Client, cloud: &Arc<dyn Cloud>, settings: Settings) -> Self {
-        let token = CancellationToken::new();
         let metrics = Metrics::new();
         let nodes = Store::<Node>::default();
         let services = Store::<Service>::default();
         let sink = Sink::new(client.clone());
-        let mut tasks = JoinSet::new();
+        let mut running = Self { tasks: JoinSet::new(), token: CancellationToken::new() };
         if let Some(instances) = cloud.instances() {
             let controller = node::NodeController::new(
                 Arc::clone(&instances),
@@ -54,7 +53,7 @@ impl Controllers {
                 settings.node,
                 &metrics,
             );
-            spawn(&mut tasks, controller.run(token.clone()));
+            running.run(controller);
             let controller = node_lifecycle::NodeLifecycleController::new(
                 instances,
                 nodes.clone(),
@@ -63,7 +62,7 @@ impl Controllers {
                 settings.node_lifecycle,
                 &metrics,
             );
-            spawn(&mut tasks, controller.run(token.clone()));
+            running.run(controller);
         }
         if let Some(load_balancers) = cloud.load_balancers() {
             let controller = service::ServiceController::new(
@@ -75,7 +74,7 @@ impl Controllers {
                 settings.service,
                 &metrics,
             );
-            spawn(&mut tasks, controller.run(token.clone()));
+            running.run(controller);
         }
         if let (Some(routes), Some(settings)) = (cloud.routes(), settings.route) {
             let controller = route::RouteController::new(
@@ -86,20 +85,21 @@ impl Controllers {
                 settings,
                 &metrics,
             );
-            spawn(&mut tasks, controller.run(token.clone()));
+            running.run(controller);
         }
         let recorder = sink.recorder("cidrAllocator");
         match settings.node_ipam {
             Some(node_ipam::Settings::Range(ranges)) => {
-                let (client, token) = (client.clone(), token.clone());
-                let allocator = node_ipam::RangeAllocator::new(nodes.clone(), client, recorder, ranges, &metrics);
-                tasks.spawn(async move { Ok(allocator?.run(token).await?) });
+                match node_ipam::RangeAllocator::new(nodes.clone(), client.clone(), recorder, ranges, &metrics) {
+                    Ok(allocator) => running.run(allocator),
+                    Err(error) => drop(running.tasks.spawn(async { Err(error.into()) })),
+                }
             }
             Some(node_ipam::Settings::Cloud(stack)) => {
                 if let Some(ranges) = cloud.pod_ranges() {
                     let (nodes, client) = (nodes.clone(), client.clone());
                     let allocator = node_ipam::CloudAllocator::new(ranges, nodes, client, recorder, stack, &metrics);
-                    spawn(&mut tasks, allocator.run(token.clone()));
+                    running.run(allocator);
                 }
             }
             None => {}
@@ -107,12 +107,12 @@ impl Controllers {
         if let Some(volumes) = cloud.volumes() {
             let recorder = sink.recorder("persistent-volume-label-controller");
             let controller = PersistentVolumeLabelController::new(volumes, client.clone(), recorder, &metrics);
-            spawn(&mut tasks, controller.run(token.clone()));
+            running.run(controller);
         }
-        spawn(&mut tasks, sink.run(token.clone()));
-        spawn(&mut tasks, services.run(Api::all(client.clone()), token.clone()));
-        spawn(&mut tasks, nodes.run(Api::all(client.clone()), token.clone()));
-        Self { tasks, token }
+        running.feed(sink.run(running.token.clone()));
+        running.feed(services.run(Api::all(client.clone()), running.token.clone()));
+        running.feed(nodes.run(Api::all(client.clone()), running.token.clone()));
+        running
     }
 
     /// Stops them in order and waits for their end.
@@ -126,11 +126,16 @@ impl Controllers {
         }
         Ok(())
     }
-}
 
-fn spawn(tasks: &mut JoinSet<anyhow::Result<()>>, task: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(async move {
-        task.await;
-        Ok(())
-    });
+    fn run(&mut self, controller: impl Managed + 'static) {
+        let running = Box::new(controller).run(self.token.clone());
+        self.tasks.spawn(async { Ok(running.await?) });
+    }
+
+    fn feed(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async {
+            task.await;
+            Ok(())
+        });
+    }
 }

@@ -10,7 +10,10 @@ use cloud_provider::{
     Error,
     cloud::{Assignment, Freshness, PodRanges},
     cluster::objects::Node,
-    controllers::node_ipam::{CloudAllocator, Stack},
+    controllers::{
+        Managed as _,
+        node_ipam::{CloudAllocator, Stack},
+    },
     error::Result,
 };
 use cloud_provider_testing::control_plane::Request;
@@ -54,9 +57,7 @@ fn allocator(harness: &Harness, cloud: &Arc<Scripted>, stack: Stack) -> CloudAll
 }
 
 fn start(harness: &mut Harness, cloud: &Arc<Scripted>, stack: Stack) {
-    let allocator = allocator(harness, cloud, stack);
-    harness.write_events();
-    harness.tasks.spawn(allocator.run(harness.token.clone()));
+    harness.run(allocator(harness, cloud, stack));
 }
 
 fn pod_cidrs(node: &api::Node) -> Vec<String> {

@@ -21,6 +21,7 @@ use cloud_provider::{
         objects::{AddressKind, Node, NodeAddress, Object, PersistentVolume, Service},
         store::Store,
     },
+    controllers::Managed,
     metrics::Metrics,
 };
 use cloud_provider_testing::{ControlPlane, control_plane::Options};
@@ -55,6 +56,13 @@ impl Harness {
         tasks.spawn(Store::<Service>::run(services.clone(), Api::all(client.clone()), token.clone()));
         let events = Sink::new(client.clone());
         Self { control_plane, client, nodes, services, events, metrics: Metrics::new(), token, tasks }
+    }
+
+    /// Runs a controller of `events` until the test ends, and writes its events.
+    pub(crate) fn run(&mut self, controller: impl Managed + 'static) {
+        self.write_events();
+        let token = self.token.clone();
+        self.tasks.spawn(async { Box::new(controller).run(token).await.unwrap() });
     }
 
     /// Events are written from now on.

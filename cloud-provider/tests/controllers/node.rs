@@ -16,7 +16,7 @@ fn start(harness: &mut Harness, instances: &Arc<ScriptedInstances>) {
     start_with(harness, instances, Settings::default());
 }
 
-fn start_with(harness: &mut Harness, instances: &Arc<ScriptedInstances>, settings: Settings) {
+pub(crate) fn start_with(harness: &mut Harness, instances: &Arc<ScriptedInstances>, settings: Settings) {
     let controller = NodeController::new(
         instances.clone(),
         harness.nodes.clone(),
@@ -25,8 +25,7 @@ fn start_with(harness: &mut Harness, instances: &Arc<ScriptedInstances>, setting
         settings,
         &harness.metrics,
     );
-    harness.write_events();
-    harness.tasks.spawn(controller.run(harness.token.clone()));
+    harness.run(controller);
 }
 
 #[tokio::test(flavor = "multi_thread")]

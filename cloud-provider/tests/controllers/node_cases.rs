@@ -6,13 +6,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use cloud_provider::{
     cloud::{Instance, Metadata, Power},
     cluster::objects::{AddressKind, NodeAddress},
-    controllers::node::{NodeController, Settings},
+    controllers::node::Settings,
 };
 use k8s_openapi::api::core::v1 as api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, ScriptedInstances, UNINITIALIZED, eventually, has_taint};
+use crate::{
+    harness::{Harness, ScriptedInstances, UNINITIALIZED, eventually, has_taint},
+    node::start_with,
+};
 
 const C: &str = "ImproveCoverageTaint";
 const A0: &str = "Hostname node0.cloud.internal, InternalIP 10.0.0.1, ExternalIP 132.143.154.163";
@@ -178,16 +181,7 @@ async fn section_12_2_sync_node() {
     }
     // The pass over all addresses runs all the time, and never touches a node that is not initialised (12.3).
     let settings = Settings { status_update_frequency: Duration::from_millis(500), ..Settings::default() };
-    let controller = NodeController::new(
-        instances.clone(),
-        harness.nodes.clone(),
-        harness.client.clone(),
-        harness.events.recorder("cloud-node-controller"),
-        settings,
-        &harness.metrics,
-    );
-    harness.write_events();
-    harness.tasks.spawn(controller.run(harness.token.clone()));
+    start_with(&mut harness, &instances, settings);
     let api = harness.nodes_api();
     let look = || async {
         let nodes = api.list(&Default::default()).await.unwrap().items;

@@ -12,7 +12,10 @@ use std::{
 use cloud_provider::{
     Error,
     cluster::{objects::Node, store::Store},
-    controllers::node_ipam::{NodeRange, RangeAllocator, RangeSettings},
+    controllers::{
+        Managed as _,
+        node_ipam::{NodeRange, RangeAllocator, RangeSettings},
+    },
     metrics::Metrics,
 };
 use cloud_provider_testing::objects::{KubeletNode, register_nodes};
@@ -58,7 +61,7 @@ impl Running {
 
     fn of(allocator: RangeAllocator) -> Self {
         let token = CancellationToken::new();
-        let task = tokio::spawn(allocator.run(token.clone()));
+        let task = tokio::spawn(Box::new(allocator).run(token.clone()));
         Self { token, task }
     }
 
@@ -185,7 +188,8 @@ async fn a_node_with_a_range_of_elsewhere_stops_the_start_and_a_later_one_is_lef
     assert!(nodes.contains(&("good".into(), vec!["10.10.1.0/24".into()])), "{nodes:?}");
     running.stop().await;
 
-    let refused = allocator(&harness, &harness.nodes, &harness.client, &settings).run(CancellationToken::new()).await;
+    let refused = Box::new(allocator(&harness, &harness.nodes, &harness.client, &settings));
+    let refused = refused.run(CancellationToken::new()).await;
     let text = refused.unwrap_err().chain();
     for part in ["stray", "172.10.0.0/24 is out the range of cluster cidr 10.10.0.0/16", "--cluster-cidr", "delete"] {
         assert!(text.contains(part), "{text}");

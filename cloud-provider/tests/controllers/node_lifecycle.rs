@@ -34,8 +34,7 @@ fn start_with(harness: &mut Harness, instances: &Arc<ScriptedInstances>, monitor
         settings,
         &harness.metrics,
     );
-    harness.write_events();
-    harness.tasks.spawn(controller.run(harness.token.clone()));
+    harness.run(controller);
 }
 
 /// For one interface.

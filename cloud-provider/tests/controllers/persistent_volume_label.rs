@@ -2,8 +2,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cloud_provider::{
     cloud::{Location, Volumes},
-    controllers::{persistent_volume_label::PersistentVolumeLabelController, plan::Target},
+    controllers::{Managed as _, persistent_volume_label::PersistentVolumeLabelController, plan::Target},
 };
+use cloud_provider_testing::objects::persistent_volume;
 use k8s_openapi::api::core::v1 as api;
 use kube::{
     Api,
@@ -26,9 +27,7 @@ fn controller(harness: &Harness, volumes: &Arc<ScriptedVolumes>) -> PersistentVo
 }
 
 fn start(harness: &mut Harness, volumes: &Arc<ScriptedVolumes>) {
-    let controller = controller(harness, volumes);
-    harness.write_events();
-    harness.tasks.spawn(controller.run(harness.token.clone()));
+    harness.run(controller(harness, volumes));
 }
 
 fn location(zones: &[&str]) -> Location {
@@ -41,16 +40,7 @@ fn ebs(id: &str) -> Value {
 
 /// A volume with more in its metadata and spec.
 async fn create(harness: &Harness, name: &str, metadata: Value, spec: Value) -> api::PersistentVolume {
-    let mut volume = json!({
-        "metadata": {"name": name},
-        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]},
-    });
-    for (part, more) in [("metadata", metadata), ("spec", spec)] {
-        for (key, value) in more.as_object().unwrap() {
-            volume[part][key] = value.clone();
-        }
-    }
-    let volume = serde_json::from_value(volume).unwrap();
+    let volume = persistent_volume(name, metadata, spec).unwrap();
     volumes_api(harness).create(&PostParams::default(), &volume).await.unwrap()
 }
 

@@ -6,6 +6,7 @@ use cloud_provider::{
     Kind,
     cloud::{Cloud, Gate},
     controllers::{
+        Managed as _,
         plan::{Planned, Target},
         route::{ClusterCidrs, Pacing, RouteController, Settings},
     },
@@ -34,9 +35,7 @@ fn controller(harness: &Harness, backend: &Arc<Backend>, pacing: Pacing) -> Rout
 }
 
 fn start(harness: &mut Harness, backend: &Arc<Backend>, pacing: Pacing) {
-    let controller = controller(harness, backend, pacing);
-    harness.write_events();
-    harness.tasks.spawn(controller.run(harness.token.clone()));
+    harness.run(controller(harness, backend, pacing));
 }
 
 /// A node with the `n`th range of each family.

@@ -9,20 +9,23 @@ use serde_json::json;
 
 use crate::harness::{Harness, ScriptedLoadBalancers, eventually};
 
-const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
+pub(crate) const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
 
 fn start(harness: &mut Harness, load_balancers: &Arc<ScriptedLoadBalancers>) {
+    start_with(harness, load_balancers, Settings::default());
+}
+
+pub(crate) fn start_with(harness: &mut Harness, load_balancers: &Arc<ScriptedLoadBalancers>, settings: Settings) {
     let controller = ServiceController::new(
         load_balancers.clone(),
         harness.services.clone(),
         harness.nodes.clone(),
         harness.client.clone(),
         harness.events.recorder("service-controller"),
-        Settings::default(),
+        settings,
         &harness.metrics,
     );
-    harness.write_events();
-    harness.tasks.spawn(controller.run(harness.token.clone()));
+    harness.run(controller);
 }
 
 async fn hostname(harness: &Harness, name: &str) -> Option<String> {

@@ -2,31 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloud_provider::{
-    Error, Kind,
-    controllers::service::{ServiceController, Settings},
-};
+use cloud_provider::{Error, Kind, controllers::service::Settings};
 use k8s_openapi::api::core::v1 as api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, ScriptedLoadBalancers, eventually};
-
-const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
-
-fn start(harness: &mut Harness, cloud: &Arc<ScriptedLoadBalancers>, settings: Settings) {
-    let controller = ServiceController::new(
-        cloud.clone(),
-        harness.services.clone(),
-        harness.nodes.clone(),
-        harness.client.clone(),
-        harness.events.recorder("service-controller"),
-        settings,
-        &harness.metrics,
-    );
-    harness.write_events();
-    harness.tasks.spawn(controller.run(harness.token.clone()));
-}
+use crate::{
+    harness::{Harness, ScriptedLoadBalancers, eventually},
+    service::{FINALIZER, start_with},
+};
 
 async fn create(harness: &Harness, name: &str, finalizer: bool, spec: Value) -> api::Service {
     let finalizers = if finalizer { vec![FINALIZER] } else { Vec::new() };
@@ -100,7 +84,7 @@ async fn section_12_5_sync_load_balancer_if_needed() {
     }
     let before = patches(&harness, "was-one");
 
-    start(&mut harness, &cloud, Settings::default());
+    start_with(&mut harness, &cloud, Settings::default());
     let api = harness.services_api();
     eventually("all wanted ones are there and the others gone", || async {
         let services = api.list(&Default::default()).await.unwrap().items;
@@ -136,7 +120,7 @@ async fn section_12_5_host_changes() {
         create(&harness, name, false, json!({"type": "LoadBalancer", "externalTrafficPolicy": policy})).await;
     }
     create(&harness, "other", false, json!({"type": "NodePort"})).await;
-    start(&mut harness, &cloud, Settings::default());
+    start_with(&mut harness, &cloud, Settings::default());
     let told = |nodes: &[&str]| {
         let wanted: Vec<String> = nodes.iter().map(|name| format!("fake://{name}")).collect();
         let made = cloud.made.lock().unwrap();
@@ -184,7 +168,7 @@ async fn section_12_6_patch_service() {
     let mut harness = Harness::start().await;
     let cloud = Arc::new(ScriptedLoadBalancers::default());
     *cloud.error.lock().unwrap() = Some(|| Error::new(Kind::Pending { retry_after: Duration::from_secs(2) }, "wait"));
-    start(&mut harness, &cloud, Settings::default());
+    start_with(&mut harness, &cloud, Settings::default());
     create(&harness, "web", false, json!({"type": "LoadBalancer"})).await;
     eventually("a round began", || async { (!rounds(&cloud, "web").is_empty()).then_some(()) }).await;
     // Written by somebody else between the round's look at the service and its writes.
@@ -207,7 +191,7 @@ async fn section_12_6_patch_service() {
 async fn a_paused_service_is_left_as_it_is_also_when_it_is_deleted() {
     let mut harness = Harness::start().await;
     let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start(&mut harness, &cloud, Settings::default());
+    start_with(&mut harness, &cloud, Settings::default());
     harness.create_service("web", json!({"cloud-provider.rs/pause": "true"})).await;
     harness.create_service("other", json!(null)).await;
     let api = harness.services_api();
@@ -240,7 +224,7 @@ async fn a_periodic_check_repairs_drift_and_is_silent_where_there_is_none() {
     let cloud = Arc::new(ScriptedLoadBalancers::default());
     harness.create_node("n1", json!({"providerID": "fake://n1"})).await;
     let settings = Settings { reconciliation_period: Some(Duration::from_millis(500)), ..Settings::default() };
-    start(&mut harness, &cloud, settings);
+    start_with(&mut harness, &cloud, settings);
     let made = harness.create_service("web", json!(null)).await;
     eventually("some checks were made", || async { (rounds(&cloud, "web").len() >= 4).then_some(()) }).await;
     assert_eq!(patches(&harness, "web"), 2, "finalizer and status, once");
@@ -255,7 +239,7 @@ async fn a_periodic_check_repairs_drift_and_is_silent_where_there_is_none() {
 async fn a_service_that_goes_over_to_a_class_loses_our_load_balancer() {
     let mut harness = Harness::start().await;
     let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start(&mut harness, &cloud, Settings::default());
+    start_with(&mut harness, &cloud, Settings::default());
     harness.create_service("web", json!(null)).await;
     let api = harness.services_api();
     eventually("it is served", || async { has_ingress(&api.get("web").await.unwrap()).then_some(()) }).await;

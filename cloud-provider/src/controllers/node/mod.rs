@@ -125,32 +125,6 @@ impl NodeController {
         }
     }
 
-    /// Runs until `token` is cancelled; what is being worked on then is finished up to its next write.
-    pub async fn run(self, token: CancellationToken) {
-        let (queue, untainted, unmanaged) =
-            (self.queue.clone(), self.untainted.clone(), self.settings.unmanaged.clone());
-        self.nodes.subscribe(move |change| {
-            let (Change::Added(node) | Change::Updated { new: node, .. } | Change::Deleted(node)) = change;
-            let gone = matches!(change, Change::Deleted(_));
-            if gone || !taints::is_uninitialized(node) {
-                lock(&untainted).remove(node.uid());
-            }
-            if gone || unmanaged.matches(node) {
-                return;
-            }
-            if taints::is_uninitialized(node) || !stale_labels(node).is_empty() {
-                queue.add(node.key());
-            }
-        });
-        let controller = Arc::new(self);
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = controller.clone().work() => {}
-            () = controller.refresh_all() => {}
-        }
-        controller.queue.shut_down();
-    }
-
     /// Takes batches from the queue, a few at a time.
     async fn work(self: Arc<Self>) {
         self.nodes.synced().await;
@@ -221,13 +195,35 @@ impl NodeController {
 
 #[async_trait]
 impl Managed for NodeController {
+    /// Runs until `token` is cancelled; what is being worked on then is finished up to its next write.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        Self::run(*self, token).await;
+        let (queue, untainted, unmanaged) =
+            (self.queue.clone(), self.untainted.clone(), self.settings.unmanaged.clone());
+        self.nodes.subscribe(move |change| {
+            let (Change::Added(node) | Change::Updated { new: node, .. } | Change::Deleted(node)) = change;
+            let gone = matches!(change, Change::Deleted(_));
+            if gone || !taints::is_uninitialized(node) {
+                lock(&untainted).remove(node.uid());
+            }
+            if gone || unmanaged.matches(node) {
+                return;
+            }
+            if taints::is_uninitialized(node) || !stale_labels(node).is_empty() {
+                queue.add(node.key());
+            }
+        });
+        let controller = Arc::new(*self);
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = controller.clone().work() => {}
+            () = controller.refresh_all() => {}
+        }
+        controller.queue.shut_down();
         Ok(())
     }
 
     async fn plan(&self) -> Plan {
-        Self::plan(self).await
+        self.planned().await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 impl NodeController {
     /// What the controller would do now: initialise the nodes that wait, and bring the others up to date as the next pass
     /// over all addresses would.
-    pub async fn plan(&self) -> Plan {
+    pub(super) async fn planned(&self) -> Plan {
         let mut plan = Plan::default();
         let nodes = self.managed_nodes();
         let answers = self.instances.look_up(&nodes, Want::Metadata, Freshness::Within(FRESH)).await;

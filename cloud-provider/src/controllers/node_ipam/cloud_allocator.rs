@@ -91,49 +91,6 @@ impl CloudAllocator {
         Self { ranges, nodes, api: Api::all(client), recorder, queue, stack }
     }
 
-    /// Runs until `token` is cancelled; what is being worked on then is finished up to its next write.
-    pub async fn run(self, token: CancellationToken) {
-        let queue = self.queue.clone();
-        self.nodes.subscribe(move |change| {
-            let (before, node) = match change {
-                Change::Added(node) => (None, node),
-                Change::Updated { old, new } => (Some(old), new),
-                Change::Deleted(node) => return queue.forget(&node.key()),
-            };
-            // Heartbeats must not cut the back-off of a node short, and what we write is no cause to look again.
-            if wants_work(node) && before.is_none_or(|before| is_cause(before, node)) {
-                queue.add(node.key());
-            }
-        });
-        let allocator = Arc::new(self);
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = allocator.clone().work() => {}
-        }
-        allocator.queue.shut_down();
-    }
-
-    /// What it would write now. The store is complete when this is called.
-    pub async fn plan(&self) -> Plan {
-        let mut plan = Plan::default();
-        let nodes: Vec<_> = self.nodes.list().into_iter().filter(|node| wants_work(node)).collect();
-        for (node, answer) in self.ask(nodes).await {
-            match self.wanted(&node, answer) {
-                Ok(Some(wanted)) => {
-                    if let Some(cidrs) = wanted.cidrs {
-                        plan.cluster(plan::node(&node), format!("set podCIDRs to {}", cidrs.join(", ")));
-                    }
-                    if !wanted.network_available {
-                        plan.cluster(plan::node(&node), format!("set condition {NETWORK_UNAVAILABLE} to False"));
-                    }
-                }
-                Ok(None) => {}
-                Err(failure) => plan.error(plan::node(&node), failure.error),
-            }
-        }
-        plan
-    }
-
     async fn work(self: Arc<Self>) {
         self.nodes.synced().await;
         let mut batches = JoinSet::new();
@@ -273,13 +230,48 @@ impl CloudAllocator {
 
 #[async_trait]
 impl Managed for CloudAllocator {
+    /// Runs until `token` is cancelled; what is being worked on then is finished up to its next write.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        CloudAllocator::run(*self, token).await;
+        let queue = self.queue.clone();
+        self.nodes.subscribe(move |change| {
+            let (before, node) = match change {
+                Change::Added(node) => (None, node),
+                Change::Updated { old, new } => (Some(old), new),
+                Change::Deleted(node) => return queue.forget(&node.key()),
+            };
+            // Heartbeats must not cut the back-off of a node short, and what we write is no cause to look again.
+            if wants_work(node) && before.is_none_or(|before| is_cause(before, node)) {
+                queue.add(node.key());
+            }
+        });
+        let allocator = Arc::new(*self);
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = allocator.clone().work() => {}
+        }
+        allocator.queue.shut_down();
         Ok(())
     }
 
+    /// What it would write now. The store is complete when this is called.
     async fn plan(&self) -> Plan {
-        CloudAllocator::plan(self).await
+        let mut plan = Plan::default();
+        let nodes: Vec<_> = self.nodes.list().into_iter().filter(|node| wants_work(node)).collect();
+        for (node, answer) in self.ask(nodes).await {
+            match self.wanted(&node, answer) {
+                Ok(Some(wanted)) => {
+                    if let Some(cidrs) = wanted.cidrs {
+                        plan.cluster(plan::node(&node), format!("set podCIDRs to {}", cidrs.join(", ")));
+                    }
+                    if !wanted.network_available {
+                        plan.cluster(plan::node(&node), format!("set condition {NETWORK_UNAVAILABLE} to False"));
+                    }
+                }
+                Ok(None) => {}
+                Err(failure) => plan.error(plan::node(&node), failure.error),
+            }
+        }
+        plan
     }
 }
 

@@ -101,78 +101,6 @@ impl RangeAllocator {
         Ok(Self { nodes, api: Api::all(client), recorder, settings, shared: Arc::new(shared) })
     }
 
-    /// Runs until `token` is cancelled; writes under way then are given three seconds to end.
-    ///
-    /// # Errors
-    ///
-    /// At the start, when a node has a range that lies in none of the cluster's: allocating beside it could hand out
-    /// addresses that are in use. The error names node, range and remedy.
-    pub async fn run(self, token: CancellationToken) -> Result<()> {
-        tokio::select! {
-            () = token.cancelled() => return Ok(()),
-            () = self.nodes.synced() => {}
-        }
-        self.follow_nodes()?;
-        let allocator = Arc::new(self);
-        let mut writes = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = token.cancelled() => break,
-                Some(finished) = writes.join_next() => rethrow(finished),
-                Some(key) = allocator.shared.queue.next(), if writes.len() < WRITES => {
-                    if let Some((node, cidrs)) = allocator.decide(&key) {
-                        writes.spawn(allocator.clone().assign(key, node, cidrs));
-                    }
-                }
-            }
-        }
-        allocator.shared.queue.shut_down();
-        let drained = async {
-            while let Some(finished) = writes.join_next().await {
-                rethrow(finished)
-            }
-        };
-        if timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("stopped before it was known whether all pod ranges were written");
-        }
-        Ok(())
-    }
-
-    /// What it would do now, were it started anew; nodes may get their blocks in another order. The store is complete when
-    /// this is called.
-    pub async fn plan(&self) -> Plan {
-        let mut plan = Plan::default();
-        let nodes = self.nodes.list();
-        // Apart from the ledger of a run, and from its metrics.
-        let mut ledger = match ledger(&self.settings, &Metrics::new()) {
-            Ok(ledger) => ledger,
-            Err(error) => {
-                plan.error("--cluster-cidr", error);
-                return plan;
-            }
-        };
-        for node in nodes.iter().filter(|node| !node.spec.pod_cidrs.is_empty()) {
-            match ledger.observe(node) {
-                Ok(others) if others.is_empty() => {}
-                Ok(others) => plan.note(plan::node(node), format!("shares its pod ranges with {}", names(&others))),
-                Err(misfit) => plan.error(plan::node(node), Error::invalid("--cluster-cidr", misfit.to_string())),
-            }
-        }
-        if !plan.errors.is_empty() {
-            return plan;
-        }
-        for node in nodes.iter().filter(|node| wants_ranges(node)) {
-            match ledger.reserve(node) {
-                Ok(cidrs) => {
-                    let texts = texts(&cidrs.unwrap_or_default());
-                    plan.cluster(plan::node(node), format!("set podCIDRs to {}", texts.join(", ")));
-                }
-                Err(starved) => plan.error(plan::node(node), Error::transient(starved.to_string())),
-            }
-        }
-        plan
-    }
-
     /// Subscribes to the nodes. Those that are there already are observed before this returns.
     fn follow_nodes(&self) -> Result<()> {
         let misfits: Arc<Mutex<Vec<Misfit>>> = Arc::default();
@@ -295,12 +223,76 @@ impl RangeAllocator {
 
 #[async_trait]
 impl Managed for RangeAllocator {
+    /// Runs until `token` is cancelled; writes under way then are given three seconds to end.
+    ///
+    /// # Errors
+    ///
+    /// At the start, when a node has a range that lies in none of the cluster's: allocating beside it could hand out
+    /// addresses that are in use. The error names node, range and remedy.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        RangeAllocator::run(*self, token).await
+        tokio::select! {
+            () = token.cancelled() => return Ok(()),
+            () = self.nodes.synced() => {}
+        }
+        self.follow_nodes()?;
+        let allocator = Arc::new(*self);
+        let mut writes = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = token.cancelled() => break,
+                Some(finished) = writes.join_next() => rethrow(finished),
+                Some(key) = allocator.shared.queue.next(), if writes.len() < WRITES => {
+                    if let Some((node, cidrs)) = allocator.decide(&key) {
+                        writes.spawn(allocator.clone().assign(key, node, cidrs));
+                    }
+                }
+            }
+        }
+        allocator.shared.queue.shut_down();
+        let drained = async {
+            while let Some(finished) = writes.join_next().await {
+                rethrow(finished)
+            }
+        };
+        if timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("stopped before it was known whether all pod ranges were written");
+        }
+        Ok(())
     }
 
+    /// What it would do now, were it started anew; nodes may get their blocks in another order. The store is complete when
+    /// this is called.
     async fn plan(&self) -> Plan {
-        RangeAllocator::plan(self).await
+        let mut plan = Plan::default();
+        let nodes = self.nodes.list();
+        // Apart from the ledger of a run, and from its metrics.
+        let mut ledger = match ledger(&self.settings, &Metrics::new()) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                plan.error("--cluster-cidr", error);
+                return plan;
+            }
+        };
+        for node in nodes.iter().filter(|node| !node.spec.pod_cidrs.is_empty()) {
+            match ledger.observe(node) {
+                Ok(others) if others.is_empty() => {}
+                Ok(others) => plan.note(plan::node(node), format!("shares its pod ranges with {}", names(&others))),
+                Err(misfit) => plan.error(plan::node(node), Error::invalid("--cluster-cidr", misfit.to_string())),
+            }
+        }
+        if !plan.errors.is_empty() {
+            return plan;
+        }
+        for node in nodes.iter().filter(|node| wants_ranges(node)) {
+            match ledger.reserve(node) {
+                Ok(cidrs) => {
+                    let texts = texts(&cidrs.unwrap_or_default());
+                    plan.cluster(plan::node(node), format!("set podCIDRs to {}", texts.join(", ")));
+                }
+                Err(starved) => plan.error(plan::node(node), Error::transient(starved.to_string())),
+            }
+        }
+        plan
     }
 }
 

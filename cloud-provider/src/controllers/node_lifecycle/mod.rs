@@ -120,51 +120,6 @@ impl NodeLifecycleController {
         }
     }
 
-    /// Runs until `token` is cancelled.
-    pub async fn run(self, token: CancellationToken) {
-        let passes = async {
-            self.nodes.synced().await;
-            let watch = Watch::new(self.settings.guard, self.held.clone());
-            let mut memory = Memory { gone_since: HashMap::new(), watch };
-            loop {
-                let started = Instant::now();
-                self.pass(&mut memory).await;
-                self.duration.observe(started.elapsed().as_secs_f64());
-                tokio::time::sleep(self.settings.monitor_period).await;
-            }
-        };
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = passes => {}
-        }
-    }
-
-    /// What the controller would do now. A run would wait for the grace periods before it deletes.
-    pub async fn plan(&self) -> Plan {
-        let mut plan = Plan::default();
-        let taint = format!("{}:NoSchedule", taints::SHUTDOWN);
-        let findings = self.find(Freshness::Live).await;
-        for node in &findings.back {
-            plan.cluster(plan::node(node), format!("remove taint {taint}: the node is ready"));
-        }
-        for node in &findings.stopped {
-            plan.cluster(plan::node(node), format!("add taint {taint}: its instance is stopped"));
-        }
-        let (gone, population) = (findings.gone.len(), findings.population);
-        let holds = self.settings.guard.holds(gone, population, false);
-        for node in &findings.gone {
-            if holds && !guard::may_go(node) {
-                plan.note(plan::node(node), guard::explanation(node, gone, population));
-            } else {
-                plan.cluster(plan::node(node), "delete: its instance does not exist");
-            }
-        }
-        for (node, error) in findings.unknown {
-            plan.error(plan::node(&node), error.context("find out whether the instance exists"));
-        }
-        plan
-    }
-
     /// Looks at all nodes, and at the instances of those that are not Ready.
     async fn find(&self, freshness: Freshness) -> Findings {
         let nodes = self.nodes.list().into_iter().filter(|node| !self.settings.unmanaged.matches(node));
@@ -241,13 +196,50 @@ impl NodeLifecycleController {
 
 #[async_trait]
 impl Managed for NodeLifecycleController {
+    /// Runs until `token` is cancelled.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        Self::run(*self, token).await;
+        let passes = async {
+            self.nodes.synced().await;
+            let watch = Watch::new(self.settings.guard, self.held.clone());
+            let mut memory = Memory { gone_since: HashMap::new(), watch };
+            loop {
+                let started = Instant::now();
+                self.pass(&mut memory).await;
+                self.duration.observe(started.elapsed().as_secs_f64());
+                tokio::time::sleep(self.settings.monitor_period).await;
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = passes => {}
+        }
         Ok(())
     }
 
+    /// What the controller would do now. A run would wait for the grace periods before it deletes.
     async fn plan(&self) -> Plan {
-        Self::plan(self).await
+        let mut plan = Plan::default();
+        let taint = format!("{}:NoSchedule", taints::SHUTDOWN);
+        let findings = self.find(Freshness::Live).await;
+        for node in &findings.back {
+            plan.cluster(plan::node(node), format!("remove taint {taint}: the node is ready"));
+        }
+        for node in &findings.stopped {
+            plan.cluster(plan::node(node), format!("add taint {taint}: its instance is stopped"));
+        }
+        let (gone, population) = (findings.gone.len(), findings.population);
+        let holds = self.settings.guard.holds(gone, population, false);
+        for node in &findings.gone {
+            if holds && !guard::may_go(node) {
+                plan.note(plan::node(node), guard::explanation(node, gone, population));
+            } else {
+                plan.cluster(plan::node(node), "delete: its instance does not exist");
+            }
+        }
+        for (node, error) in findings.unknown {
+            plan.error(plan::node(&node), error.context("find out whether the instance exists"));
+        }
+        plan
     }
 }
 

@@ -108,53 +108,6 @@ impl PersistentVolumeLabelController {
         }
     }
 
-    /// Runs until `token` is cancelled.
-    pub async fn run(self, token: CancellationToken) {
-        let (queue, told) = (self.queue.clone(), self.told.clone());
-        self.store.subscribe(move |change| match change {
-            Change::Deleted(volume) => drop(lock(&told).remove(volume.uid())),
-            Change::Added(volume) | Change::Updated { new: volume, .. } => {
-                if !is_settled(volume, lock(&told).get(volume.uid())) {
-                    queue.add(volume.key());
-                }
-            }
-        });
-        let feed = self.store.clone().run(Api::all(self.client.clone()), token.clone());
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = feed => {}
-            () = self.work() => {}
-        }
-        self.queue.shut_down();
-    }
-
-    /// What a run would change now. Reads the volumes anew.
-    pub async fn plan(&self) -> Plan {
-        let mut plan = Plan::default();
-        let volumes = match self.list().await {
-            Ok(volumes) => volumes,
-            Err(error) => {
-                plan.error("persistent volumes", error);
-                return plan;
-            }
-        };
-        for (volume, labels) in volumes.iter().zip(wanted(&*self.cloud, &volumes).await) {
-            let object = format!("persistentvolume {}", volume.name());
-            match labels {
-                Ok(labels) => {
-                    for (key, value) in labels::missing(volume, &labels) {
-                        plan.cluster(&object, format!("set label {key}={value}"));
-                    }
-                    if lacks_affinity(volume, &labels) {
-                        plan.cluster(&object, "set node affinity");
-                    }
-                }
-                Err(error) => plan.error(object, error),
-            }
-        }
-        plan
-    }
-
     async fn list(&self) -> Result<Vec<Arc<PersistentVolume>>> {
         let api: Api<PersistentVolume> = Api::all(self.client.clone());
         let (mut volumes, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
@@ -271,13 +224,52 @@ impl PersistentVolumeLabelController {
 
 #[async_trait]
 impl Managed for PersistentVolumeLabelController {
+    /// Runs until `token` is cancelled.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        (*self).run(token).await;
+        let (queue, told) = (self.queue.clone(), self.told.clone());
+        self.store.subscribe(move |change| match change {
+            Change::Deleted(volume) => drop(lock(&told).remove(volume.uid())),
+            Change::Added(volume) | Change::Updated { new: volume, .. } => {
+                if !is_settled(volume, lock(&told).get(volume.uid())) {
+                    queue.add(volume.key());
+                }
+            }
+        });
+        let feed = self.store.clone().run(Api::all(self.client.clone()), token.clone());
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = feed => {}
+            () = self.work() => {}
+        }
+        self.queue.shut_down();
         Ok(())
     }
 
+    /// What a run would change now. Reads the volumes anew.
     async fn plan(&self) -> Plan {
-        Self::plan(self).await
+        let mut plan = Plan::default();
+        let volumes = match self.list().await {
+            Ok(volumes) => volumes,
+            Err(error) => {
+                plan.error("persistent volumes", error);
+                return plan;
+            }
+        };
+        for (volume, labels) in volumes.iter().zip(wanted(&*self.cloud, &volumes).await) {
+            let object = format!("persistentvolume {}", volume.name());
+            match labels {
+                Ok(labels) => {
+                    for (key, value) in labels::missing(volume, &labels) {
+                        plan.cluster(&object, format!("set label {key}={value}"));
+                    }
+                    if lacks_affinity(volume, &labels) {
+                        plan.cluster(&object, "set node affinity");
+                    }
+                }
+                Err(error) => plan.error(object, error),
+            }
+        }
+        plan
     }
 }
 

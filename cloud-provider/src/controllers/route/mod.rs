@@ -136,24 +136,6 @@ impl RouteController {
         }
     }
 
-    /// Runs until `token` is cancelled; a pass in flight then ends at its next step.
-    pub async fn run(self, token: CancellationToken) {
-        let work = async {
-            // Without all nodes a pass would take routes away.
-            self.nodes.synced().await;
-            let last = Arc::new(Mutex::new(None));
-            if let Pacing::Watch(_) = self.settings.pacing {
-                self.watch(last.clone());
-            }
-            tokio::join!(self.tick(), self.work(&last))
-        };
-        tokio::select! {
-            () = token.cancelled() => {}
-            ((), ()) = work => {}
-        }
-        self.queue.shut_down();
-    }
-
     /// Asks for a pass when nodes change, soon after the last one only when that is long enough ago.
     fn watch(&self, last: Arc<Mutex<Option<Instant>>>) {
         let queue = self.queue.clone();
@@ -215,12 +197,26 @@ impl RouteController {
 
 #[async_trait]
 impl Managed for RouteController {
+    /// Runs until `token` is cancelled; a pass in flight then ends at its next step.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        Self::run(*self, token).await;
+        let work = async {
+            // Without all nodes a pass would take routes away.
+            self.nodes.synced().await;
+            let last = Arc::new(Mutex::new(None));
+            if let Pacing::Watch(_) = self.settings.pacing {
+                self.watch(last.clone());
+            }
+            tokio::join!(self.tick(), self.work(&last))
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            ((), ()) = work => {}
+        }
+        self.queue.shut_down();
         Ok(())
     }
 
     async fn plan(&self) -> Plan {
-        Self::plan(self).await
+        self.planned().await
     }
 }

@@ -53,7 +53,7 @@ impl RouteController {
     }
 
     /// What the next pass would change.
-    pub async fn plan(&self) -> Plan {
+    pub(super) async fn planned(&self) -> Plan {
         let mut plan = Plan::default();
         let nodes = self.nodes.list();
         let routes = match self.routes.list(&nodes).await {

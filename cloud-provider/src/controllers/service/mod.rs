@@ -158,25 +158,6 @@ impl ServiceController {
         }
     }
 
-    /// Runs until `token` is cancelled; rounds in flight then end at their next step.
-    pub async fn run(self, token: CancellationToken) {
-        let controller = Arc::new(self);
-        controller.clone().watch_services();
-        controller.clone().watch_nodes();
-        let mut workers = JoinSet::new();
-        for _ in 0..controller.settings.concurrent_service_syncs.unwrap_or(AUTOMATIC_SYNCS).max(1) {
-            workers.spawn(controller.clone().work());
-        }
-        workers.spawn(controller.clone().fan_out());
-        workers.spawn(controller.clone().check_periodically());
-        tokio::select! {
-            () = token.cancelled() => {}
-            // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
-            Some(Err(error)) = workers.join_next() => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
-        }
-        controller.queue.shut_down();
-    }
-
     fn watch_services(self: Arc<Self>) {
         let services = self.services.clone();
         services.subscribe(move |change| match change {
@@ -270,12 +251,27 @@ impl ServiceController {
 
 #[async_trait]
 impl Managed for ServiceController {
+    /// Runs until `token` is cancelled; rounds in flight then end at their next step.
     async fn run(self: Box<Self>, token: CancellationToken) -> Result<()> {
-        Self::run(*self, token).await;
+        let controller = Arc::new(*self);
+        controller.clone().watch_services();
+        controller.clone().watch_nodes();
+        let mut workers = JoinSet::new();
+        for _ in 0..controller.settings.concurrent_service_syncs.unwrap_or(AUTOMATIC_SYNCS).max(1) {
+            workers.spawn(controller.clone().work());
+        }
+        workers.spawn(controller.clone().fan_out());
+        workers.spawn(controller.clone().check_periodically());
+        tokio::select! {
+            () = token.cancelled() => {}
+            // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
+            Some(Err(error)) = workers.join_next() => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
+        }
+        controller.queue.shut_down();
         Ok(())
     }
 
     async fn plan(&self) -> Plan {
-        Self::plan(self).await
+        self.planned().await
     }
 }

@@ -23,7 +23,7 @@ const NAMED: usize = 3;
 
 impl ServiceController {
     /// What the controller would do now: one full round of every scope, without its writes.
-    pub async fn plan(&self) -> Plan {
+    pub(super) async fn planned(&self) -> Plan {
         let nodes = self.eligible_nodes();
         let mut scopes: BTreeMap<ScopeId, Vec<Arc<Service>>> = BTreeMap::new();
         for service in self.services.list().into_iter().filter(|service| self.takes_part(service)) {
