@@ -7,6 +7,7 @@
 //! | `GET calls/counts` | calls and failures by `SERVICE.Action` |
 //! | `DELETE calls` (or `POST calls/reset`) | forgets all calls |
 //! | `GET state` | the whole account |
+//! | `PUT state` | replaces the account by what `GET state` answered, changed or not |
 //! | `POST reset` | starts again from the seed in the body, or from the first one without a body |
 //! | `GET knobs`, `PUT knobs` | all knobs; what the body leaves out gets its default |
 //! | `PATCH knobs` | only the top-level fields in the body |
@@ -90,6 +91,10 @@ fn act(handle: &Handle, method: &Method, path: &[&str], body: &[u8]) -> Result<V
             done(true)
         }
         ("GET", ["state"]) => Ok(handle.state()),
+        ("PUT", ["state"]) => {
+            handle.set_state(parse(body)?).map_err(|error| (400, error.to_string()))?;
+            done(true)
+        }
         ("POST", ["reset"]) => {
             let seed: Seed = if body.is_empty() { lock(&handle.core).seed.clone() } else { parse(body)? };
             handle.reset(&seed);

@@ -47,6 +47,19 @@ impl Handle {
         serde_json::to_value(&lock(&self.core).state).unwrap_or_default()
     }
 
+    /// Replaces the account by one that [`state`](Self::state) told, changed or not; knobs, policy and calls stay, stale
+    /// reads go.
+    ///
+    /// # Errors
+    /// When a part of it is missing, unknown or of another form; then nothing is changed.
+    pub fn set_state(&self, state: Value) -> Result<(), serde_json::Error> {
+        let state: State = serde_json::from_value(state)?;
+        let mut core = lock(&self.core);
+        core.state = state;
+        core.stale = None;
+        Ok(())
+    }
+
     /// Throws the account away and starts again from `seed`; knobs and policy stay, calls and stale reads go.
     pub fn reset(&self, seed: &Seed) {
         let state = State::new(seed);

@@ -2,6 +2,7 @@
 //! are sure to end.
 //!
 //! - [`cloud`]: a cloud in memory that does what it is told.
+//! - [`compare`]: our controller beside upstream's.
 //! - [`conformance`]: the scenarios that every cloud passes for what it declares.
 //! - [`control_plane`]: a real etcd and kube-apiserver, found, downloaded or built on the spot.
 //! - [`demo`]: the main job, to watch.
@@ -15,6 +16,7 @@
 //! - [`upstream`]: the Go controllers.
 
 pub mod cloud;
+pub mod compare;
 pub mod conformance;
 pub mod control_plane;
 pub mod demo;

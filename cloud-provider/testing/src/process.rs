@@ -25,7 +25,7 @@ const WATCHDOG: &str = r#"exec 3<&0; { read -r _ <&3 || kill -KILL -$$; } >/dev/
 const POLL: Duration = Duration::from_millis(20);
 
 /// A program to run: its arguments, environment and where its output goes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Program {
     name: String,
     path: PathBuf,
@@ -54,6 +54,13 @@ impl Program {
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Puts an argument in front of all others.
+    #[must_use]
+    pub fn first_arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.insert(0, arg.as_ref().to_owned());
         self
     }
 

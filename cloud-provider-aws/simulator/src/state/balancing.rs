@@ -6,12 +6,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Tags;
 
 /// A classic load balancer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ClassicLoadBalancer {
     pub(crate) name: String,
     pub(crate) dns_name: String,
@@ -31,7 +31,7 @@ pub(crate) struct ClassicLoadBalancer {
     pub(crate) tags: Tags,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClassicListener {
     pub(crate) protocol: String,
     pub(crate) port: i64,
@@ -41,13 +41,13 @@ pub(crate) struct ClassicListener {
     pub(crate) policies: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClassicPolicy {
     pub(crate) kind: String,
     pub(crate) attributes: Vec<(String, String)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HealthCheck {
     pub(crate) target: String,
     pub(crate) interval: i64,
@@ -56,7 +56,7 @@ pub(crate) struct HealthCheck {
     pub(crate) healthy: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClassicAttributes {
     pub(crate) cross_zone: bool,
     pub(crate) access_log: Option<AccessLog>,
@@ -66,7 +66,7 @@ pub(crate) struct ClassicAttributes {
     pub(crate) additional: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AccessLog {
     pub(crate) bucket: String,
     pub(crate) prefix: String,
@@ -74,7 +74,7 @@ pub(crate) struct AccessLog {
 }
 
 /// A Network Load Balancer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LoadBalancer {
     pub(crate) arn: String,
     pub(crate) name: String,
@@ -85,7 +85,7 @@ pub(crate) struct LoadBalancer {
     /// From then on it is `active`.
     pub(crate) active: Timestamp,
     /// A state that a test has set, such as `active_impaired`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) forced_state: Option<String>,
     pub(crate) subnets: Vec<SubnetMapping>,
     pub(crate) security_groups: BTreeSet<String>,
@@ -96,7 +96,7 @@ pub(crate) struct LoadBalancer {
     pub(crate) tags: Tags,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SubnetMapping {
     pub(crate) subnet: String,
     pub(crate) allocation: Option<String>,
@@ -104,7 +104,7 @@ pub(crate) struct SubnetMapping {
 }
 
 /// A listener of a Network Load Balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listener {
     pub(crate) arn: String,
     pub(crate) load_balancer: String,
@@ -118,7 +118,7 @@ pub(crate) struct Listener {
 }
 
 /// A target group.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TargetGroup {
     pub(crate) arn: String,
     pub(crate) name: String,
@@ -134,7 +134,7 @@ pub(crate) struct TargetGroup {
     pub(crate) tags: Tags,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TargetHealthCheck {
     pub(crate) enabled: bool,
     pub(crate) protocol: String,
@@ -148,11 +148,11 @@ pub(crate) struct TargetHealthCheck {
 }
 
 /// A target. `until` is when it turns healthy, or, while it drains, when it is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Target {
     pub(crate) id: String,
     pub(crate) port: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) zone: Option<String>,
     pub(crate) until: Timestamp,
 }

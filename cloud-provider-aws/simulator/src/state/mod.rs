@@ -7,7 +7,7 @@ mod shared;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::{
     balancing::{ClassicLoadBalancer, Listener, LoadBalancer, TargetGroup},
@@ -19,8 +19,9 @@ use crate::{
     seed::{Seed, Template},
 };
 
-/// Everything in the account, by ID or name.
-#[derive(Clone, Debug, Default, Serialize)]
+/// Everything in the account, by ID or name. Its dump holds all of it, so that it can be loaded again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) account: String,
     pub(crate) region: String,
@@ -38,19 +39,13 @@ pub(crate) struct State {
     pub(crate) target_groups: Shared<BTreeMap<String, TargetGroup>>,
     pub(crate) certificates: Vec<String>,
     pub(crate) elastic_ips: BTreeMap<String, Ipv4Addr>,
-    #[serde(skip)]
     pub(crate) roles: Vec<String>,
-    #[serde(skip)]
     pub(crate) metadata_instance: Option<String>,
-    #[serde(skip)]
     pub(crate) template: Option<Template>,
     /// Security groups of deleted load balancers, held until then.
-    #[serde(skip)]
     pub(crate) lingering_groups: Vec<(Timestamp, Vec<String>)>,
-    #[serde(skip)]
     made: u64,
     /// How many addresses each subnet of the template has given away, so that looking for the next one is short.
-    #[serde(skip)]
     pub(crate) given: BTreeMap<String, u32>,
 }
 

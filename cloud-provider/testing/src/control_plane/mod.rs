@@ -281,6 +281,17 @@ impl ControlPlane {
         etcd.send_json(Method::POST, "/v3/kv/compaction", &compaction).await.map(|_| ())
     }
 
+    /// Puts an object into etcd as JSON, past the API server, which then finds and serves it like any other: for fields that
+    /// it does not let clients choose, such as UIDs.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub async fn put_into_etcd(&self, key: &str, object: &str) -> anyhow::Result<()> {
+        let etcd = Endpoint::new(&format!("http://127.0.0.1:{}", self.ports.etcd))?;
+        let put = json!({ "key": base64(key.as_bytes()), "value": base64(object.as_bytes()) });
+        etcd.send_json(Method::POST, "/v3/kv/put", &put).await.map(|_| ())
+    }
+
     /// Ends everything and removes the data, as dropping does.
     pub fn stop(self) {
         drop(self);
@@ -304,6 +315,20 @@ impl ControlPlane {
             }
         }
     }
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let number = chunk.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for digit in 0..4 {
+            let value = number >> (18 - 6 * digit) & 63;
+            text.push(if digit > chunk.len() { '=' } else { char::from(DIGITS[value as usize]) });
+        }
+    }
+    text
 }
 
 fn spawn_api_server(

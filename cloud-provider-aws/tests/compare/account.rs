@@ -1,0 +1,284 @@
+//! Accounts of the simulator in which nothing happens by chance.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+
+use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
+use cloud_provider_aws_simulator::{
+    Credential, Options, Seed, Simulator,
+    model::{Instance, tags},
+    private_dns_name,
+};
+use cloud_provider_testing::compare::{Activity, Cloud, Clouds, Machine, Move, Scenario, merge, renamed};
+use serde_json::{Value, json};
+
+/// The cluster's ID.
+pub(crate) const CLUSTER: &str = "compare";
+/// Where everything is.
+pub(crate) const REGION: &str = "us-east-1";
+const VPC: &str = "vpc-0a1b2c3d4e5f60001";
+/// The first public subnet; the others count up.
+const SUBNET: &str = "subnet-0a1b2c3d4e5f61001";
+const NODES: &str = "sg-0a1b2c3d4e5f60002";
+/// Of a merge patch: what a scenario may know of an account that is no resource.
+const COUNTERS: [&str; 3] = ["made", "given", "lingering_groups"];
+/// Times: different in each run.
+pub(crate) const TIMES: [&str; 5] = ["created", "active", "until", "launched", "settled"];
+
+/// Accounts on simulators of this process.
+pub(crate) struct Accounts;
+
+#[async_trait]
+impl Clouds for Accounts {
+    async fn cloud(&self, scenario: &Scenario) -> anyhow::Result<Arc<dyn Cloud>> {
+        Ok(Arc::new(Account::start(scenario).await?))
+    }
+}
+
+/// An account, with its simulator.
+pub(crate) struct Account {
+    /// Its calls, knobs and state.
+    pub(crate) simulator: Simulator,
+    /// What it held at the start, without machines.
+    fresh: Value,
+}
+
+impl Account {
+    /// A fresh one: the simulator's usual network of a cluster, changed as the scenario says.
+    pub(crate) async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
+        let simulator = Simulator::start(Options { seed: Seed::cluster(CLUSTER, 0), ..Options::default() }).await?;
+        let mut fresh = simulator.handle().state();
+        if !scenario.account.is_null() {
+            merge(&mut fresh, &scenario.account);
+        }
+        simulator.handle().set_state(fresh.clone()).context("change the fresh account as the scenario says")?;
+        Ok(Self { simulator, fresh })
+    }
+
+    fn instance(machine: &Machine) -> anyhow::Result<Instance> {
+        let number = u8::try_from(machine.number()).context("a machine is a letter")?;
+        let zone = machine.zone.unwrap_or(machine.number() % 3);
+        ensure!(zone < 3, "there are three zones");
+        let address = Ipv4Addr::new(10, 0, u8::try_from(zone)? * 32, 10 + number);
+        let public = Ipv4Addr::new(198, 18, 0, 10 + number);
+        let id = format!("i-0{:016x}", 0xc0de_0000_u64 + u64::from(number));
+        let subnet = format!("{}{}", &SUBNET[..SUBNET.len() - 1], zone + 1);
+        let mut instance =
+            Instance::new(&id, &subnet, address, &private_dns_name(REGION, address), &[NODES.to_owned()]);
+        instance.tags =
+            tags([("Name", &format!("node-{}", machine.name)), (&format!("kubernetes.io/cluster/{CLUSTER}"), "owned")]);
+        instance.public_ip = Some(public);
+        instance.public_dns_name =
+            Some(format!("ec2-{}.compute-1.amazonaws.com", public.to_string().replace('.', "-")));
+        let mut changed = serde_json::to_value(&instance)?;
+        if !machine.machine.is_null() {
+            merge(&mut changed, &machine.machine);
+        }
+        serde_json::from_value(changed).context("change the instance as the scenario says")
+    }
+}
+
+#[async_trait]
+impl Cloud for Account {
+    fn annotation(&self, short: &str) -> String {
+        format!("service.beta.kubernetes.io/aws-load-balancer-{short}")
+    }
+
+    async fn add_machine(&self, machine: &Machine) -> anyhow::Result<(String, String)> {
+        let instance = Self::instance(machine)?;
+        let (id, name) = (instance.id.clone(), instance.private_dns_name.clone());
+        if machine.exists {
+            self.simulator.handle().add_instance(instance);
+        }
+        Ok((id, name))
+    }
+
+    async fn move_machine(&self, id: &str, to: Move) -> anyhow::Result<()> {
+        let handle = self.simulator.handle();
+        let moved = match to {
+            Move::Start => handle.start(id),
+            Move::Stop => handle.stop(id),
+            Move::Terminate => handle.terminate(id),
+            Move::Forget => handle.delete_instance(id),
+        };
+        ensure!(moved, "{id} cannot {to:?}");
+        Ok(())
+    }
+
+    async fn change(
+        &self,
+        change: &Value,
+        uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync),
+    ) -> anyhow::Result<()> {
+        let mut names = names_of_services(change, uid);
+        let mut captured = self.capture().await?;
+        let generated = self.normalise(&mut captured);
+        names.extend(generated.into_iter().map(|(generated, name)| (name, generated)));
+        let change = names.iter().fold(change.clone(), |change, name| renamed(change, std::slice::from_ref(name)));
+        let mut state = self.simulator.handle().state();
+        merge(&mut state, &change);
+        self.simulator.handle().set_state(state).context("change the account by hand")
+    }
+
+    async fn activity(&self) -> anyhow::Result<Activity> {
+        let mut activity = Activity::default();
+        for (action, count) in self.simulator.handle().counts() {
+            activity.calls += count.calls;
+            if is_write(&action) {
+                activity.writes += count.calls - count.failures.values().sum::<u64>();
+            }
+        }
+        Ok(activity)
+    }
+
+    async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
+        let key = access_key(who);
+        let calls = self.simulator.handle().calls().into_iter();
+        let changes = calls.filter(|call| call.access_key.as_ref() == Some(&key) && is_write(&call.action));
+        Ok(changes
+            .map(|call| format!("{}.{} {:?}: {}", call.service, call.action, call.parameters, call.outcome))
+            .collect())
+    }
+
+    async fn capture(&self) -> anyhow::Result<Value> {
+        let state = self.simulator.handle().state();
+        let mut captured = json!({});
+        for (kind, now) in state.as_object().context("the simulator tells no object")? {
+            let (Some(now), Some(then)) = (now.as_object(), self.fresh[kind].as_object()) else { continue };
+            if COUNTERS.contains(&kind.as_str()) || kind == "template" {
+                continue;
+            }
+            for id in now.keys().chain(then.keys()) {
+                if now.get(id) != then.get(id) {
+                    captured[kind][id] = now.get(id).cloned().unwrap_or_default();
+                }
+            }
+        }
+        Ok(captured)
+    }
+
+    async fn restore(&self, captured: &Value) -> anyhow::Result<()> {
+        let mut state = self.fresh.clone();
+        for (kind, resources) in captured.as_object().context("no captured account")? {
+            for (id, resource) in resources.as_object().context("no resources by their IDs")? {
+                // Not merged: a resource is replaced as a whole.
+                state[kind].as_object_mut().context("an unknown kind")?.remove(id);
+                merge(&mut state[kind], &json!({ id: resource }));
+            }
+        }
+        // What is made from now on has other IDs than what is there.
+        state["made"] = json!(1_000_000);
+        self.simulator.handle().set_state(state).context("load a captured account")
+    }
+
+    fn normalise(&self, captured: &mut Value) -> Vec<(String, String)> {
+        without_times(captured);
+        // A resource of the fresh account that is gone.
+        let kinds = captured.as_object_mut().into_iter().flat_map(|kinds| kinds.values_mut());
+        for resource in kinds.filter_map(Value::as_object_mut).flat_map(|resources| resources.values_mut()) {
+            if resource.is_null() {
+                *resource = json!("removed");
+            }
+        }
+        let mut names = Vec::new();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let each = |kind: &str| captured[kind].as_object().cloned().unwrap_or_default().into_iter();
+        for (id, group) in each("security_groups").filter(|(id, _)| self.fresh["security_groups"][id].is_null()) {
+            names.push((id, format!("group({})", text(&group["name"]))));
+        }
+        for (_, balancer) in each("classic_load_balancers").chain(each("load_balancers")) {
+            names.push((text(&balancer["dns_name"]), format!("dns({})", text(&balancer["name"]))));
+        }
+        for (arn, balancer) in each("load_balancers") {
+            names.push((arn, format!("balancer({})", text(&balancer["name"]))));
+        }
+        for (arn, group) in each("target_groups") {
+            names.push((arn, format!("targets({})", text(&group["name"]))));
+        }
+        for (arn, listener) in each("listeners") {
+            // The name is the last but one part of the load balancer's ARN.
+            let balancer = text(&listener["load_balancer"]);
+            let name = balancer.rsplit('/').nth(1).unwrap_or_default();
+            names.push((arn, format!("listener({name} {})", listener["port"])));
+        }
+        names
+    }
+
+    fn sets(&self) -> &'static [&'static str] {
+        &["ingress", "targets", "draining", "groups"]
+    }
+
+    fn config(&self, keys: &BTreeMap<String, Value>) -> String {
+        let mut global = BTreeMap::from([
+            ("Zone", json!(format!("{REGION}a"))),
+            ("VPC", json!(VPC)),
+            ("SubnetID", json!(SUBNET)),
+            ("KubernetesClusterID", json!(CLUSTER)),
+        ]);
+        global.extend(keys.iter().map(|(key, value)| (key.as_str(), value.clone())));
+        let mut text = "[Global]\n".to_owned();
+        for (key, value) in global {
+            let values = value.as_array().cloned().unwrap_or_else(|| vec![value]);
+            for value in values {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                text.push_str(&format!("{key} = {value}\n"));
+            }
+        }
+        let url = self.simulator.url();
+        for (nth, service) in ["EC2", "Elastic Load Balancing", "Elastic Load Balancing v2"].iter().enumerate() {
+            text.push_str(&format!(
+                "[ServiceOverride \"{nth}\"]\nService = {service}\nRegion = {REGION}\nURL = {url}\nSigningRegion = {REGION}\n",
+            ));
+        }
+        text
+    }
+
+    fn environment(&self, who: &str) -> Vec<(String, String)> {
+        let (access_key, secret_key) = (access_key(who), "secret".to_owned());
+        let credential = Credential { access_key: access_key.clone(), secret_key, ..Credential::default() };
+        self.simulator.handle().add_credential(credential);
+        let set = [
+            ("AWS_ACCESS_KEY_ID", access_key.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_REGION", REGION),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        set.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+}
+
+fn access_key(who: &str) -> String {
+    format!("AKIA{}", who.to_uppercase())
+}
+
+/// Whether an action, with or without its service in front, changes something.
+pub(crate) fn is_write(action: &str) -> bool {
+    let action = action.rsplit('.').next().unwrap_or(action);
+    !["Describe", "Get", "AssumeRole"].iter().any(|read| action.starts_with(read))
+}
+
+/// `{web}` and the name of the load balancer of service `web` (aws.md 5.1), for all services that are named.
+fn names_of_services(change: &Value, uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync)) -> Vec<(String, String)> {
+    let text = change.to_string();
+    let mut names = Vec::new();
+    for part in text.split('{').skip(1) {
+        let Some((name, _)) = part.split_once('}') else { continue };
+        if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            let mut balancer = format!("a{}", uid(name).replace('-', ""));
+            balancer.truncate(32);
+            names.push((format!("{{{name}}}"), balancer));
+        }
+    }
+    names
+}
+
+fn without_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|key, value| !(TIMES.contains(&key.as_str()) && value.is_string()));
+            fields.values_mut().for_each(without_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}

@@ -1,0 +1,54 @@
+//! Our controller beside upstream's on the simulator: `cargo xtask compare`. Without arguments, as among the other tests, it
+//! compares with what is recorded.
+
+#![allow(clippy::print_stdout, reason = "a test program tells what it did")]
+
+mod account;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser as _;
+use cloud_provider_testing::{
+    compare::{Candidate, Cli, Files},
+    upstream::Upstream,
+};
+
+use crate::account::Accounts;
+
+/// What ours replaces.
+const UPSTREAM: Upstream = Upstream {
+    program: "aws-cloud-controller-manager",
+    module: "k8s.io/cloud-provider-aws",
+    version: "v1.37.0",
+    package: "cmd/aws-cloud-controller-manager",
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("Error: start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(compare(&cli)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn compare(cli: &Cli) -> anyhow::Result<bool> {
+    let ours = Candidate {
+        name: "ours",
+        program: PathBuf::from(env!("CARGO_BIN_EXE_aws-cloud-controller-manager")),
+        // Upstream's has no such grace.
+        flags: ["--node-deletion-grace-period=0s", "--new-node-deletion-grace-period=0s"].map(str::to_owned).into(),
+    };
+    let files = Files { folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compare") };
+    cli.run(&Accounts, "aws", ours, UPSTREAM, &files).await
+}

@@ -1,0 +1,153 @@
+//! The command line of a cloud's test program, and what `cargo xtask compare` passes on to it.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use super::accepted::Accepted;
+use super::candidate::Candidate;
+use super::cloud::Clouds;
+use super::recording::Recording;
+use super::report::Report;
+use super::scenario;
+use super::suite::Suite;
+use crate::progress::Progress;
+use crate::upstream::Upstream;
+
+/// Compares our controller with upstream's.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "compare")]
+pub struct Cli {
+    /// Run upstream's controller too, instead of taking its recorded results
+    #[arg(long)]
+    pub live: bool,
+    /// Run upstream's controller and record its results
+    #[arg(long)]
+    pub record: bool,
+    /// The program of a controller manager to run in upstream's place
+    #[arg(long, value_name = "PATH")]
+    pub upstream: Option<PathBuf>,
+    /// Only scenarios with this text in their name
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// The figures as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// So many scenarios at a time, each with a control plane of its own
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub lanes: usize,
+    /// List the scenarios
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Where a cloud's scenarios and results are.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The folder with `scenarios/*.yaml`, `accepted.yaml` and `recorded/*.json`.
+    pub folder: PathBuf,
+}
+
+impl Files {
+    /// The scenarios.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn scenarios(&self) -> anyhow::Result<Vec<scenario::Scenario>> {
+        scenario::load(&self.folder.join("scenarios"))
+    }
+
+    /// The folder of recordings.
+    pub fn recordings(&self) -> PathBuf {
+        self.folder.join("recorded")
+    }
+
+    /// The accepted differences.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn accepted(&self) -> anyhow::Result<Accepted> {
+        Accepted::load(&self.folder.join("accepted.yaml"))
+    }
+}
+
+impl Cli {
+    /// Does what was asked for and returns whether everything is explained. `ours` is our program; `provider` the value of
+    /// `--cloud-provider`.
+    ///
+    /// # Errors
+    /// When it cannot be done at all.
+    pub async fn run(
+        &self,
+        clouds: &dyn Clouds,
+        provider: &str,
+        ours: Candidate,
+        upstream: Upstream,
+        files: &Files,
+    ) -> anyhow::Result<bool> {
+        let all = files.scenarios()?;
+        let chosen = |name: &str| self.filter.as_ref().is_none_or(|text| name.contains(text.as_str()));
+        let scenarios: Vec<_> = all.iter().filter(|one| chosen(&one.name)).cloned().collect();
+        if self.list {
+            scenarios.iter().try_for_each(|one| print(&format!("{}  {}", one.name, one.about)))?;
+            return Ok(true);
+        }
+        let accepted = files.accepted()?;
+        let names: BTreeSet<_> = all.iter().map(|one| one.name.clone()).collect();
+        let unknown: Vec<_> = accepted.unknown(&names).into_iter().map(|entry| entry.scenario.clone()).collect();
+        let suite = Suite {
+            clouds,
+            provider,
+            scenarios,
+            accepted,
+            recordings: files.recordings(),
+            ours,
+            upstream: self.theirs(upstream).await?,
+            record: self.record,
+            lanes: self.lanes,
+            progress: Progress::stderr(),
+        };
+        let mut report = suite.run().await?;
+        unknown
+            .into_iter()
+            .for_each(|name| report.add(format!("accepted differences of {name}, which is no scenario")));
+        for file in Recording::orphans(&files.recordings(), &all)? {
+            report.add(format!("{} belongs to no scenario", file.display()));
+        }
+        self.print(&report)?;
+        Ok(report.is_explained())
+    }
+
+    /// Upstream's controller, where it is to be run, and its version.
+    async fn theirs(&self, upstream: Upstream) -> anyhow::Result<Option<(Candidate, String)>> {
+        if !self.live && !self.record && self.upstream.is_none() {
+            return Ok(None);
+        }
+        let version = match &self.upstream {
+            Some(path) => path.display().to_string(),
+            None => format!("{} {}", upstream.program, upstream.version),
+        };
+        let program = match self.upstream.clone() {
+            Some(path) => path,
+            None => tokio::task::spawn_blocking(move || upstream.find_or_build(&Progress::stderr())).await??,
+        };
+        Ok(Some((Candidate { name: "upstream", program, flags: Vec::new() }, version)))
+    }
+
+    fn print(&self, report: &Report) -> anyhow::Result<()> {
+        if self.json {
+            Progress::stderr().note(&report.text());
+            print(&serde_json::to_string(&report.figures()).context("print the figures")?)
+        } else {
+            print(&report.text())
+        }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).context("write to standard output")
+}
