@@ -8,6 +8,8 @@
 //! | [`load_balancer`] | load balancers for services |
 //! | [`routes`] | routes to the pods of nodes |
 //! | [`tagging`] | the controller that tags the instances of nodes |
+//! | [`volumes`] | where EBS volumes are |
+//! | [`ecr`] | the kubelet's credential plugin, a program of its own |
 //! | [`provider`] | flags, start, and what the manager is handed |
 
 pub mod client;
@@ -19,6 +21,8 @@ pub mod metrics;
 pub mod provider_id;
 
 #[cfg(feature = "sdk")]
+pub mod ecr;
+#[cfg(feature = "sdk")]
 mod environment;
 #[cfg(feature = "sdk")]
 pub mod provider;
@@ -26,6 +30,8 @@ pub mod provider;
 pub mod routes;
 #[cfg(feature = "sdk")]
 pub mod tagging;
+#[cfg(feature = "sdk")]
+pub mod volumes;
 
 #[cfg(feature = "sdk")]
 pub use environment::Environment;

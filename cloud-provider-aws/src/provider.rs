@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloud_provider::{
-    cloud::{Cloud, Instances, LoadBalancers, Routes},
+    cloud::{Cloud, Instances, LoadBalancers, Routes, Volumes},
     error::Result,
     manager::{
         Built, Context, Provider,
@@ -19,6 +19,7 @@ use crate::{
     load_balancer::ElasticLoadBalancers,
     routes::Ec2Routes,
     tagging::{self, TaggingController},
+    volumes::EbsVolumes,
 };
 
 /// Tags the instances of nodes. Off until named.
@@ -36,6 +37,7 @@ pub struct Aws {
     instances: Arc<Ec2Instances>,
     load_balancers: Arc<ElasticLoadBalancers>,
     routes: Arc<Ec2Routes>,
+    volumes: Arc<EbsVolumes>,
 }
 
 impl Aws {
@@ -45,6 +47,7 @@ impl Aws {
         Self {
             load_balancers: Arc::new(ElasticLoadBalancers::new(environment)),
             routes: Arc::new(Ec2Routes::new(environment, instances.clone())),
+            volumes: Arc::new(EbsVolumes::new(environment.client.clone())),
             instances,
         }
     }
@@ -70,6 +73,10 @@ impl Cloud for Aws {
 
     fn routes(&self) -> Option<Arc<dyn Routes>> {
         Some(self.routes.clone())
+    }
+
+    fn volumes(&self) -> Option<Arc<dyn Volumes>> {
+        Some(self.volumes.clone())
     }
 }
 

@@ -146,13 +146,21 @@ pub(crate) fn caller<'a>(
     if credential.expires.is_some_and(|expires| expires <= request.now) {
         return Err(match service {
             Service::Ec2 => ApiError::new("RequestExpired", "Request has expired."),
+            Service::Ecr | Service::EcrPublic => {
+                ApiError::new("ExpiredTokenException", "The security token included in the request is expired")
+            }
             _ => {
                 ApiError::new("ExpiredToken", "The security token included in the request is expired").with_status(403)
             }
         });
     }
     // STS has one global endpoint, which is signed for us-east-1.
-    let right_region = authorization.region == request.region || service == Service::Sts;
+    // The public registry has one endpoint, in one region.
+    let right_region = match service {
+        Service::Sts => true,
+        Service::EcrPublic => authorization.region == "us-east-1",
+        _ => authorization.region == request.region,
+    };
     if authorization.service != service.signing_name() || !right_region {
         let text = "Credential should be scoped to a valid region and a correct service.";
         return Err(refused_signature(service, text));
@@ -178,6 +186,9 @@ pub(crate) struct Signed<'a> {
 fn unknown_key(service: Service) -> ApiError {
     match service {
         Service::Ec2 => auth_failure(),
+        Service::Ecr | Service::EcrPublic => {
+            ApiError::new("UnrecognizedClientException", "The security token included in the request is invalid.")
+        }
         _ => ApiError::new("InvalidClientTokenId", "The security token included in the request is invalid.")
             .with_status(403),
     }
@@ -186,6 +197,7 @@ fn unknown_key(service: Service) -> ApiError {
 fn refused_signature(service: Service, text: &str) -> ApiError {
     match service {
         Service::Ec2 => auth_failure(),
+        Service::Ecr | Service::EcrPublic => ApiError::new("InvalidSignatureException", text),
         _ => ApiError::new("SignatureDoesNotMatch", text).with_status(403),
     }
 }

@@ -15,7 +15,7 @@ pub struct Call {
     pub number: u64,
     /// When it was decided, after any latency.
     pub at: Timestamp,
-    /// `EC2`, `ELB`, `ELBv2`, `STS` or `IMDS`.
+    /// `EC2`, `ELB`, `ELBv2`, `STS`, `ECR`, `ECRPublic` or `IMDS`.
     pub service: String,
     /// The action, or method and path for `IMDS`.
     pub action: String,

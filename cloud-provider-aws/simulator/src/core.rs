@@ -1,6 +1,6 @@
 //! One request from arrival to answer, without I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::request::Parts;
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ pub(crate) struct Core {
     pub(crate) knobs: Knobs,
     pub(crate) policy: Policy,
     pub(crate) calls: CallLog,
+    /// The IAM actions that calls needed since the call log began.
+    pub(crate) needed: BTreeSet<String>,
     pub(crate) credentials: Vec<Credential>,
     pub(crate) verify_signatures: bool,
     pub(crate) metadata_tokens: BTreeMap<String, Timestamp>,
@@ -44,7 +46,7 @@ pub(crate) struct Stale {
     pub(crate) state: Box<State>,
 }
 
-/// A request for one of the query services.
+/// A request for one of the services.
 pub(crate) struct Arrival {
     pub(crate) service: Service,
     pub(crate) action: String,
@@ -70,6 +72,7 @@ impl Core {
             knobs: Knobs::default(),
             policy: options.policy.clone(),
             calls: CallLog::default(),
+            needed: BTreeSet::new(),
             credentials: options.credentials.clone(),
             verify_signatures: options.verify_signatures,
             metadata_tokens: BTreeMap::new(),
@@ -246,7 +249,7 @@ impl Core {
         Ok(Some(credential))
     }
 
-    fn authorize(&self, arrival: &Arrival, caller: Option<&Credential>) -> Result<(), ApiError> {
+    fn authorize(&mut self, arrival: &Arrival, caller: Option<&Credential>) -> Result<(), ApiError> {
         let (service, action) = (arrival.service, arrival.action.as_str());
         let Some(caller) = caller else { return Ok(()) };
         if action == "GetCallerIdentity" {
@@ -263,8 +266,11 @@ impl Core {
             Service::Ec2 => "CreateTags",
             _ => "AddTags",
         };
-        for needed in [Some(action), tagging.then_some(tag_action)].into_iter().flatten() {
-            let name = format!("{}:{needed}", service.signing_name());
+        let own = |action: &str| format!("{}:{action}", service.signing_name());
+        // The public registry's token is one of STS.
+        let bearer = (service == Service::EcrPublic).then(|| "sts:GetServiceBearerToken".to_owned());
+        for name in [Some(own(action)), tagging.then(|| own(tag_action)), bearer].into_iter().flatten() {
+            self.needed.insert(name.clone());
             if !self.policy.allows(&name) {
                 let why = format!(
                     "User: {} is not authorized to perform: {name} because no identity-based policy allows the {name} action",
@@ -275,6 +281,7 @@ impl Core {
                         "UnauthorizedOperation",
                         format!("You are not authorized to perform this operation. {why}"),
                     ),
+                    Service::Ecr | Service::EcrPublic => return Err(ApiError::new("AccessDeniedException", why)),
                     _ => ApiError::new("AccessDenied", why),
                 }
                 .with_status(403));
@@ -304,6 +311,7 @@ impl Core {
             (false, Service::Ec2) => {
                 Err(ApiError::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503))
             }
+            (false, Service::Ecr | Service::EcrPublic) => Err(ApiError::new("ThrottlingException", "Rate exceeded")),
             (false, _) => Err(ApiError::new("Throttling", "Rate exceeded")),
         }
     }
@@ -337,6 +345,7 @@ fn unknown_action(service: Service, action: &str) -> ApiError {
     let text = format!("The action {action} is not valid for this web service.");
     match service {
         Service::Ec2 => ApiError::new("InvalidAction", text),
+        Service::Ecr | Service::EcrPublic => ApiError::new("UnknownOperationException", text),
         _ => ApiError::new(
             "InvalidAction",
             format!("Could not find operation {action} for version {}", service.version()),

@@ -33,6 +33,9 @@ impl ApiError {
         let mut message = String::new();
         xml::escape(&self.message, &mut message);
         match service {
+            Service::Ecr | Service::EcrPublic => {
+                serde_json::json!({"__type": self.code, "message": self.message}).to_string()
+            }
             Service::Ec2 => format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code><Message>{message}\
                  </Message></Error></Errors><RequestID>{request_id}</RequestID></Response>"
@@ -54,7 +57,9 @@ pub(crate) fn usual_status(service: Service, code: &str) -> u16 {
     match (service, code) {
         (Service::Ec2, "RequestLimitExceeded" | "Unavailable" | "InsufficientInstanceCapacity") => 503,
         (_, "ServiceUnavailable") => 503,
-        (_, "InternalError" | "InternalFailure" | "HealthUnavailable" | "InsufficientCapacity") => 500,
+        (_, "InternalError" | "InternalFailure" | "ServerException" | "HealthUnavailable" | "InsufficientCapacity") => {
+            500
+        }
         (Service::Ec2, "AuthFailure") => 401,
         (_, "PriorRequestNotComplete") => 429,
         (Service::Elb, "InvalidConfigurationRequest") => 409,

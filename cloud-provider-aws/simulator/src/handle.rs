@@ -1,5 +1,7 @@
 //! The account from inside the process.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -8,7 +10,7 @@ use crate::{
     calls::{Call, CallLog, Count, Counts},
     context::later,
     knobs::{Fault, Knobs},
-    model::{Instance, InstanceState, Route, RouteTarget},
+    model::{Instance, InstanceState, Route, RouteTarget, Volume},
     policy::Policy,
     seed::Seed,
     server::{Shared, lock},
@@ -37,9 +39,16 @@ impl Handle {
         lock(&self.core).calls.counts().get(action).map_or(0, |Count { calls, .. }| *calls)
     }
 
+    /// The IAM actions, such as `ec2:CreateTags`, that the calls since the start or the last reset needed, allowed or not.
+    pub fn permissions(&self) -> BTreeSet<String> {
+        lock(&self.core).needed.clone()
+    }
+
     /// Forgets all calls.
     pub fn reset_calls(&self) {
-        lock(&self.core).calls = CallLog::default();
+        let mut core = lock(&self.core);
+        core.calls = CallLog::default();
+        core.needed.clear();
     }
 
     /// Every resource with every attribute and tag, as JSON: maps by ID, name or ARN.
@@ -67,6 +76,7 @@ impl Handle {
         core.state = state;
         core.stale = None;
         core.calls = CallLog::default();
+        core.needed.clear();
     }
 
     /// The knobs as they are.
@@ -125,6 +135,11 @@ impl Handle {
     /// Adds an instance, or replaces the one with its ID.
     pub fn add_instance(&self, instance: Instance) {
         lock(&self.core).state.instances.insert(instance.id.clone(), instance);
+    }
+
+    /// Adds an EBS volume, or replaces the one with its ID.
+    pub fn add_volume(&self, volume: Volume) {
+        lock(&self.core).state.volumes.insert(volume.id.clone(), volume);
     }
 
     /// An instance as it is.

@@ -1,7 +1,7 @@
 //! The part of AWS that a Kubernetes cloud controller uses, in this process and over plain HTTP on loopback.
 //!
 //! EC2 (2016-11-15), classic Elastic Load Balancing (2012-06-01), Elastic Load Balancing v2 (2015-12-01, Network Load
-//! Balancers), STS (2011-06-15) and the instance metadata service (version 2) share one port. The official SDKs talk
+//! Balancers), STS (2011-06-15), the tokens of ECR and ECR Public, and the instance metadata service (version 2) share one port. The official SDKs talk
 //! to it when their endpoint URLs name it. It checks requests, signatures, quotas and an IAM policy as AWS does, and
 //! answers with AWS's error codes, statuses and documents.
 //!
@@ -30,6 +30,7 @@ mod context;
 mod control;
 mod core;
 mod ec2;
+mod ecr;
 mod elb;
 mod elbv2;
 mod error;

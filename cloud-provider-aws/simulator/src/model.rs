@@ -353,6 +353,33 @@ impl Instance {
     }
 }
 
+/// An EBS volume, attached to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// `vol-…`.
+    pub id: String,
+    /// Name of its zone.
+    pub zone: String,
+    /// Its size.
+    #[serde(default = "Volume::usual_size")]
+    pub gibibytes: u32,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+impl Volume {
+    fn usual_size() -> u32 {
+        1
+    }
+
+    /// A volume of one gibibyte.
+    pub fn new(id: &str, zone: &str) -> Self {
+        Self { id: id.into(), zone: zone.into(), gibibytes: Self::usual_size(), tags: Tags::new() }
+    }
+}
+
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Instance, NetworkInterface, Route, RouteTable, RouteTarget, Rule, SecurityGroup, Source, Subnet, Tags, Vpc, Zone,
-    tags,
+    Instance, NetworkInterface, Route, RouteTable, RouteTarget, Rule, SecurityGroup, Source, Subnet, Tags, Volume, Vpc,
+    Zone, tags,
 };
 
 /// The account at the start. `Seed::default()` is a cluster `demo` with three nodes in us-east-1.
@@ -41,6 +41,9 @@ pub struct Seed {
     /// Network interfaces that belong to no instance of the account, such as those of Fargate pods.
     #[serde(default)]
     pub network_interfaces: Vec<NetworkInterface>,
+    /// EBS volumes.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
     /// Certificate ARNs that listeners may use.
     #[serde(default)]
     pub certificates: Vec<String>,
@@ -105,6 +108,7 @@ impl Seed {
             security_groups: Vec::new(),
             instances: Vec::new(),
             network_interfaces: Vec::new(),
+            volumes: Vec::new(),
             certificates: Vec::new(),
             elastic_ips: Vec::new(),
             roles: Vec::new(),

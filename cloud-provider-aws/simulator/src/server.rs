@@ -91,12 +91,12 @@ async fn answer(core: &Shared, request: http::Request<Incoming>) -> io::Result<R
             let wait = lock(core).latency(arrival.service.name(), &arrival.action);
             tokio::time::sleep(Duration::from_millis(wait)).await;
             let answer = lock(core).answer(&arrival, Timestamp::now());
-            write(answer, "text/xml;charset=UTF-8").await
+            write(answer, arrival.service.content_type()).await
         }
         Err((service, error)) => {
             tracing::debug!(code = %error.code, "request for no service");
             let body = error.document(service, "00000000-0000-4000-8000-000000000000");
-            respond(error.status, "text/xml;charset=UTF-8", body)
+            respond(error.status, service.content_type(), body)
         }
     }
 }
@@ -118,7 +118,7 @@ fn respond(status: u16, content_type: &'static str, body: String) -> io::Result<
         .map_err(io::Error::other)
 }
 
-/// The service is told by the version; the credential scope decides how a refusal of another version looks.
+/// A JSON request names its service in a header. Else the service is told by the version; the credential scope decides how a refusal of another version looks.
 fn arrival(parts: Parts, body: Bytes) -> Result<Arrival, (Service, ApiError)> {
     let authorization = Authorization::of(&parts);
     let by_scope = authorization.as_ref().ok().and_then(Option::as_ref);
@@ -126,6 +126,15 @@ fn arrival(parts: Parts, body: Bytes) -> Result<Arrival, (Service, ApiError)> {
     let fallback = by_scope.unwrap_or(Service::Ec2);
     if parts.uri.path() != "/" {
         return Err((fallback, ApiError::new("InvalidAction", "There is nothing at this path").with_status(404)));
+    }
+    let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).map(str::to_owned);
+    if let Some(target) = target {
+        let Some((service, action)) = Service::of_target(&target) else {
+            let text = format!("The target {target} is not known");
+            return Err((Service::Ecr, ApiError::new("UnknownOperationException", text)));
+        };
+        let parameters = json(&body).map_err(|error| (service, ApiError::new("SerializationException", error)))?;
+        return Ok(Arrival { service, action: action.to_owned(), parameters, authorization, parts, body });
     }
     let mut parameters = form(parts.uri.query().unwrap_or_default().as_bytes());
     match parts.method {
@@ -141,6 +150,13 @@ fn arrival(parts: Parts, body: Bytes) -> Result<Arrival, (Service, ApiError)> {
     let service = Service::of_version(&version)
         .ok_or_else(|| (fallback, ApiError::new("NoSuchVersion", format!("The version '{version}' is not known"))))?;
     Ok(Arrival { service, action, parameters, authorization, parts, body })
+}
+
+/// The members of a JSON object, each as text.
+fn json(text: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    let members: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    Ok(members.into_iter().map(|(name, value)| (name, value.to_string())).collect())
 }
 
 /// Decodes `application/x-www-form-urlencoded`.

@@ -2,20 +2,22 @@
 
 use crate::{
     context::Context,
-    ec2, elb, elbv2,
+    ec2, ecr, elb, elbv2,
     error::ApiError,
     params::{Dialect, Params},
     sts,
     xml::Xml,
 };
 
-/// A service that speaks a query protocol.
+/// A service. All but the registries speak a query protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Service {
     Ec2,
     Elb,
     ElbV2,
     Sts,
+    Ecr,
+    EcrPublic,
 }
 
 /// What a request asks for, with its effect on the account.
@@ -48,25 +50,47 @@ impl Action {
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::Ec2, Self::Elb, Self::ElbV2, Self::Sts];
+    const QUERY: [Self; 4] = [Self::Ec2, Self::Elb, Self::ElbV2, Self::Sts];
 
     /// The service that has this API version.
     pub(crate) fn of_version(version: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|service| service.version() == version)
+        Self::QUERY.into_iter().find(|service| service.version() == version)
+    }
+
+    /// The service and action of a JSON request's `X-Amz-Target`.
+    pub(crate) fn of_target(target: &str) -> Option<(Self, &str)> {
+        let (service, action) = target.split_once('.')?;
+        match service {
+            "AmazonEC2ContainerRegistry_V20150921" => Some((Self::Ecr, action)),
+            "SpencerFrontendService" => Some((Self::EcrPublic, action)),
+            _ => None,
+        }
+    }
+
+    /// Whether requests and answers are JSON.
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self, Self::Ecr | Self::EcrPublic)
+    }
+
+    /// The type of answers.
+    pub(crate) fn content_type(self) -> &'static str {
+        if self.is_json() { "application/x-amz-json-1.1" } else { "text/xml;charset=UTF-8" }
     }
 
     /// The service that is signed with `name`; both load balancing services share one.
     pub(crate) fn of_signing_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|service| service.signing_name() == name)
+        Self::QUERY.into_iter().find(|service| service.signing_name() == name)
     }
 
-    /// The name in the call log, and the prefix of actions in knobs: `EC2`, `ELB`, `ELBv2`, `STS`.
+    /// The name in the call log, and the prefix of actions in knobs: `EC2`, `ELB`, `ELBv2`, `STS`, `ECR`, `ECRPublic`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ec2 => "EC2",
             Self::Elb => "ELB",
             Self::ElbV2 => "ELBv2",
             Self::Sts => "STS",
+            Self::Ecr => "ECR",
+            Self::EcrPublic => "ECRPublic",
         }
     }
 
@@ -76,6 +100,8 @@ impl Service {
             Self::Elb => "2012-06-01",
             Self::ElbV2 => "2015-12-01",
             Self::Sts => "2011-06-15",
+            Self::Ecr => "2015-09-21",
+            Self::EcrPublic => "2020-10-30",
         }
     }
 
@@ -85,6 +111,8 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Elb | Self::ElbV2 => "elasticloadbalancing",
             Self::Sts => "sts",
+            Self::Ecr => "ecr",
+            Self::EcrPublic => "ecr-public",
         }
     }
 
@@ -94,13 +122,14 @@ impl Service {
             Self::Elb => "http://elasticloadbalancing.amazonaws.com/doc/2012-06-01/",
             Self::ElbV2 => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+            Self::Ecr | Self::EcrPublic => "",
         }
     }
 
     pub(crate) fn dialect(self) -> Dialect {
         match self {
             Self::Ec2 => Dialect::Ec2,
-            Self::Elb | Self::ElbV2 | Self::Sts => Dialect::Query,
+            _ => Dialect::Query,
         }
     }
 
@@ -110,6 +139,8 @@ impl Service {
             Self::Elb => elb::ACTIONS,
             Self::ElbV2 => elbv2::ACTIONS,
             Self::Sts => sts::ACTIONS,
+            Self::Ecr => ecr::PRIVATE,
+            Self::EcrPublic => ecr::PUBLIC,
         };
         actions.iter().find(|action| action.name == name)
     }
@@ -124,6 +155,7 @@ impl Service {
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"{namespace}\"><requestId>\
                  {request_id}</requestId>{inner}</{action}Response>"
             ),
+            Self::Ecr | Self::EcrPublic => body.json().to_string(),
             Self::Elb | Self::ElbV2 | Self::Sts => format!(
                 "<{action}Response xmlns=\"{namespace}\"><{action}Result>{inner}</{action}Result><ResponseMetadata>\
                  <RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"

@@ -1,6 +1,8 @@
-//! Answers as small element trees, so that a knob can leave elements out before they are written.
+//! Answers as small element trees, so that a knob can leave elements out before they are written, as XML or JSON.
 
 use std::fmt::{Display, Write as _};
+
+use serde_json::Value;
 
 /// The children of an element, in order.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +84,18 @@ impl Xml {
                 children.remove_below(above, last, parents);
                 above.pop();
             }
+        }
+    }
+
+    /// The same as JSON: elements `member` make a list, texts that are whole numbers a number.
+    pub(crate) fn json(&self) -> Value {
+        let content = |content: &Content| match content {
+            Content::Text(text) => text.parse::<i64>().map_or_else(|_| Value::from(text.as_str()), Value::from),
+            Content::Children(children) => children.json(),
+        };
+        match self.0.first() {
+            Some(first) if first.name == "member" => self.0.iter().map(|element| content(&element.content)).collect(),
+            _ => self.0.iter().map(|element| (element.name.to_owned(), content(&element.content))).collect(),
         }
     }
 

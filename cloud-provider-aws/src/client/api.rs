@@ -31,13 +31,13 @@ struct Inner {
 
 impl Client {
     /// Makes the clients, with the credentials of the SDKs' default chain, and the proxies (`HTTPS_PROXY`, `NO_PROXY`) and
-    /// certificate authorities (`AWS_CA_BUNDLE`) of the environment. Credentials are only fetched by the first call.
+    /// certificate authorities (`AWS_CA_BUNDLE`, `ca_bundle` of the profile) of the environment. Credentials are only fetched by the first call.
     ///
     /// # Errors
     ///
-    /// When the file of `AWS_CA_BUNDLE` is of no use.
+    /// When the file of certificate authorities is of no use.
     pub async fn new(settings: &Settings, gate: Gate, metrics: &Metrics) -> cloud_provider::error::Result<Self> {
-        let https = trust::https_client()?;
+        let https = trust::https_client().await?;
         Ok(Self::build(settings, None, https, gate, metrics).await)
     }
 

@@ -21,7 +21,7 @@ use super::{Endpoint, Error, Role, Service, Settings, error::chain};
 use crate::metrics::ApiMetrics;
 
 /// How long one attempt of a call may take.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Tries of one call.
 const ATTEMPTS: u32 = 3;
 /// How long the credentials of a taken role live, as upstream asks for.

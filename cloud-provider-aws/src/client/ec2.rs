@@ -22,6 +22,8 @@ pub const PAGE: usize = 500;
 /// How many names one request takes: EC2 allows 200 values in all filters of a request together, and the states that
 /// names are looked for in take five.
 pub const FILTER_VALUES: usize = 200 - LIVING.len();
+/// How many volumes one request asks for: all 200 values of its filters.
+pub const VOLUMES: usize = 200;
 /// How many IDs one DescribeInstanceTopology takes.
 pub const TOPOLOGY_IDS: usize = 100;
 
@@ -106,6 +108,22 @@ impl Client {
             })
         };
         Ok(answer.availability_zones.unwrap_or_default().into_iter().filter_map(zone).collect())
+    }
+
+    /// The zones of the EBS volumes with these IDs, at most [`VOLUMES`]; those that do not exist are left out.
+    pub async fn volume_zones(&self, ids: &[&str]) -> Result<Vec<(String, String)>> {
+        const OPERATION: &str = "DescribeVolumes";
+        let request = self.ec2().describe_volumes().filters(filter("volume-id", ids));
+        let pages = all_pages(Service::Ec2, OPERATION, |token| {
+            let request = request.clone().set_next_token(token);
+            async move {
+                let answer = self.call(Service::Ec2, OPERATION, Access::Read, request.send()).await?;
+                let volumes = answer.volumes.unwrap_or_default().into_iter();
+                let found = volumes.filter_map(|volume| Some((volume.volume_id?, volume.availability_zone?)));
+                Ok((found.collect(), answer.next_token))
+            }
+        });
+        pages.await
     }
 
     /// The attached network interfaces of a VPC with these private IPv4 addresses, at most [`FILTER_VALUES`].

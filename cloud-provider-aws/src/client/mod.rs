@@ -11,6 +11,8 @@ pub mod delay;
 #[cfg(feature = "sdk")]
 pub mod ec2;
 pub mod ec2_types;
+#[cfg(feature = "sdk")]
+pub mod ecr;
 pub mod elb;
 pub mod elbv2;
 #[cfg(feature = "sdk")]
@@ -40,6 +42,10 @@ pub enum Service {
     ElbV2,
     /// The token service, for `RoleARN`.
     Sts,
+    /// Private container registries.
+    Ecr,
+    /// The public container registry.
+    EcrPublic,
 }
 
 impl Service {
@@ -50,6 +56,8 @@ impl Service {
             Self::Elb => "Elastic Load Balancing",
             Self::ElbV2 => "Elastic Load Balancing v2",
             Self::Sts => "STS",
+            Self::Ecr => "ECR",
+            Self::EcrPublic => "ECR PUBLIC",
         }
     }
 
@@ -59,6 +67,8 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Elb | Self::ElbV2 => "elasticloadbalancing",
             Self::Sts => "sts",
+            Self::Ecr => "ecr",
+            Self::EcrPublic => "ecr-public",
         }
     }
 }

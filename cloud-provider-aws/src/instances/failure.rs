@@ -1,29 +1,29 @@
-//! One failure that stands for many nodes.
+//! One failure that stands for many things that were asked for together.
 
 use cloud_provider::{Error, Kind};
 
 use crate::client;
 
-/// What went wrong with one call, for each of the nodes that the call was made for.
+/// What went wrong with one call, for each of the nodes or volumes that the call was made for.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     kind: Kind,
     text: String,
     request_id: Option<String>,
 }
 
 impl Failure {
-    pub(super) fn new(kind: Kind, text: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), request_id: None }
     }
 
     /// Whether the next call would fail in the same way.
-    pub(super) fn is_general(&self) -> bool {
+    pub(crate) fn is_general(&self) -> bool {
         matches!(self.kind, Kind::Throttled { .. } | Kind::Denied { .. } | Kind::Refused)
     }
 
-    /// The error of one node.
-    pub(super) fn to_error(&self, context: impl Into<String>) -> Error {
+    /// The error of one of them.
+    pub(crate) fn to_error(&self, context: impl Into<String>) -> Error {
         Error::new(self.kind.clone(), context).with_request_id(self.request_id.clone()).with_source(self.text.clone())
     }
 }

@@ -16,7 +16,7 @@ mod by_id;
 #[cfg(any(feature = "sdk", test))]
 mod by_name;
 #[cfg(any(feature = "sdk", test))]
-mod failure;
+pub(crate) mod failure;
 #[cfg(feature = "sdk")]
 mod fargate;
 #[cfg(feature = "sdk")]

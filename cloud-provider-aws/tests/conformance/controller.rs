@@ -1,13 +1,17 @@
 //! The real controller as a process.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use cloud_provider_testing::{
-    conformance::{Controller, RouteSupport, ServiceKind, Start},
+    conformance::{Controller, Disk, RouteSupport, ServiceKind, Start},
     process::{Process, Program},
 };
+use serde_json::json;
 
 /// The cluster's ID in the endpoint.
 pub(crate) const CLUSTER: &str = "conformance";
@@ -44,7 +48,7 @@ impl Running {
             .arg(format!("--kubeconfig={}", start.kubeconfig.display()))
             .arg(format!("--authentication-kubeconfig={}", start.kubeconfig.display()))
             .arg(format!("--authorization-kubeconfig={}", start.kubeconfig.display()))
-            .args(start.flags())
+            .arg("--controllers=*,persistent-volume-label-controller")
             .arg(format!("--configure-cloud-routes={}", endpoint.route_table.is_some()))
             .arg(format!("--cluster-cidr={}", ROUTES.cluster_cidr()))
             .args(start.flags())
@@ -99,6 +103,12 @@ pub(crate) fn services() -> Vec<ServiceKind> {
         ServiceKind { name: "classic".to_owned(), annotations: BTreeMap::new() },
         ServiceKind { name: "network".to_owned(), annotations: network },
     ]
+}
+
+/// A disk as a persistent volume names it.
+pub(crate) fn disk(written: &str, zone: &str) -> Disk {
+    let source = json!({"awsElasticBlockStore": {"volumeID": written}});
+    Disk { source, zones: BTreeSet::from([zone.to_owned()]), region: REGION.to_owned() }
 }
 
 /// Whether a call, with or without its service in front, changes something.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{Filter, InstanceType, ResourceType, Tag, TagSpecification};
 use cloud_provider_testing::conformance::{
-    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Run, Start, Subject,
+    self, Allocator, Controller, Declared, Disk, Disturbance, Factory, InstanceState, LoadBalancer, Run, Start, Subject,
 };
 use serde_json::Value;
 use tokio::{
@@ -142,13 +142,13 @@ impl Subject for OnMoto {
             stopping: true,
             look_up: Some(("DescribeInstances".to_owned(), 100)),
             services: controller::services(),
-            volumes: false,
+            volumes: true,
             writes: controller::is_write,
             disturbances: Vec::new(),
             leader_election: true,
             grace: Duration::from_secs(60),
             routes: None,
-            allocators: Vec::new(),
+            allocators: vec![Allocator::Cluster],
         }
     }
 
@@ -180,6 +180,12 @@ impl Subject for OnMoto {
             names.push(name.context("an instance has no private DNS name")?.to_owned());
         }
         Ok(names)
+    }
+
+    async fn add_disk(&self) -> anyhow::Result<Disk> {
+        let zone = format!("{REGION}a");
+        let volume = self.account.ec2.create_volume().availability_zone(&zone).size(1).send().await?;
+        Ok(controller::disk(volume.volume_id().context("a volume without an ID")?, &zone))
     }
 
     async fn set_instance(&self, node: &str, state: InstanceState) -> anyhow::Result<()> {

@@ -8,12 +8,13 @@ use std::{
 use async_trait::async_trait;
 use cloud_provider_aws_simulator::{ACCESS_KEY, Fault, Knobs, Latency, Options, SECRET_KEY, Seed, Simulator, model};
 use cloud_provider_testing::conformance::{
-    self, Controller, Declared, Disturbance, Factory, InstanceState, LoadBalancer, Route, Run, Start, Subject,
+    self, Allocator, Controller, Declared, Disk, Disturbance, Factory, InstanceState, LoadBalancer, Route, Run, Start,
+    Subject,
 };
 use serde_json::Value;
 
 use crate::{
-    controller::{self, CLUSTER, Endpoint, Running},
+    controller::{self, CLUSTER, Endpoint, REGION, Running},
     roles,
 };
 
@@ -61,7 +62,7 @@ impl Subject for OnSimulator {
             stopping: true,
             look_up: Some(("EC2.DescribeInstances".to_owned(), 100)),
             services: controller::services(),
-            volumes: false,
+            volumes: true,
             writes: controller::is_write,
             disturbances: vec![
                 Disturbance::Throttling,
@@ -73,7 +74,7 @@ impl Subject for OnSimulator {
             leader_election: true,
             grace: Duration::from_secs(60),
             routes: Some(controller::ROUTES),
-            allocators: Vec::new(),
+            allocators: vec![Allocator::Cluster],
         }
     }
 
@@ -89,6 +90,16 @@ impl Subject for OnSimulator {
         let handle = self.simulator.handle();
         let ids = handle.add_instances(count);
         Ok(ids.iter().filter_map(|id| handle.instance(id)).map(|instance| instance.private_dns_name).collect())
+    }
+
+    async fn add_disk(&self) -> anyhow::Result<Disk> {
+        let handle = self.simulator.handle();
+        let (number, zone) = (self.state("volumes").len(), format!("{REGION}b"));
+        let id = format!("vol-{number:017x}");
+        handle.add_volume(model::Volume::new(&id, &zone));
+        // The form that the in-tree provisioner wrote, and the one that people write.
+        let written = if number % 2 == 0 { format!("aws://{zone}/{id}") } else { id };
+        Ok(controller::disk(&written, &zone))
     }
 
     async fn set_instance(&self, node: &str, state: InstanceState) -> anyhow::Result<()> {

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
 
+mod ecr;
 mod instances;
 mod network;
+mod permissions;
 mod routes;
 mod start;
 mod support;
 mod tagging;
 mod trust;
+mod volumes;

@@ -25,16 +25,16 @@ const LABEL: &str = "k8s.io/cloud-provider-aws";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A cluster in the simulator, with a control plane.
-struct Bench {
-    cluster: Cluster,
+pub(crate) struct Bench {
+    pub(crate) cluster: Cluster,
     _plane: ControlPlane,
     client: Client,
-    nodes: Store<Node>,
+    pub(crate) nodes: Store<Node>,
     tasks: JoinSet<()>,
 }
 
 impl Bench {
-    async fn new(workers: usize) -> Self {
+    pub(crate) async fn new(workers: usize) -> Self {
         let setup = Setup { seed: Seed::cluster("demo", workers), policy: Policy::all(), ..Setup::default() };
         let (cluster, plane) = (Cluster::with(setup).await, ControlPlane::start(Options::default()).await.unwrap());
         let client = plane.client().await.unwrap();
@@ -44,7 +44,7 @@ impl Bench {
         Self { cluster, _plane: plane, client, nodes, tasks }
     }
 
-    fn api(&self) -> Api<api::Node> {
+    pub(crate) fn api(&self) -> Api<api::Node> {
         Api::all(self.client.clone())
     }
 
@@ -53,7 +53,7 @@ impl Bench {
         self.api().create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
     }
 
-    async fn create_workers(&self) -> Vec<String> {
+    pub(crate) async fn create_workers(&self) -> Vec<String> {
         let ids: Vec<String> = self.cluster.workers().map(|instance| instance.id).collect();
         for id in &ids {
             self.create(&format!("node-of-{id}"), &format!("aws:///us-east-1a/{id}")).await;
@@ -61,7 +61,7 @@ impl Bench {
         ids
     }
 
-    fn controller(&self, tags: &[(&str, &str)]) -> TaggingController {
+    pub(crate) fn controller(&self, tags: &[(&str, &str)]) -> TaggingController {
         let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let flags = Flags {
             tags: vec![Pairs(tags)],
@@ -73,7 +73,7 @@ impl Bench {
         TaggingController::new(client, self.nodes.clone(), self.client.clone(), settings, &self.cluster.metrics)
     }
 
-    fn run(&mut self, controller: TaggingController) -> CancellationToken {
+    pub(crate) fn run(&mut self, controller: TaggingController) -> CancellationToken {
         let token = CancellationToken::new();
         let running = Box::new(controller).run(token.clone());
         self.tasks.spawn(async { running.await.unwrap() });
@@ -101,11 +101,11 @@ impl Bench {
         .unwrap();
     }
 
-    fn tag(&self, id: &str, key: &str) -> Option<String> {
+    pub(crate) fn tag(&self, id: &str, key: &str) -> Option<String> {
         self.cluster.handle.instance(id).unwrap().tags.get(key).cloned()
     }
 
-    async fn until(&self, what: &str, check: impl Fn(&Cluster) -> bool) {
+    pub(crate) async fn until(&self, what: &str, check: impl Fn(&Cluster) -> bool) {
         eventually(MINUTE, async || {
             anyhow::ensure!(check(&self.cluster), "{what}");
             Ok(())

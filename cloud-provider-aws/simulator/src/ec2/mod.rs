@@ -8,6 +8,7 @@ mod permissions;
 mod routes;
 mod security_groups;
 mod tags;
+mod volumes;
 
 use crate::{error::ApiError, model::Tags, params::Params, service::Action, xml::Xml};
 
@@ -18,6 +19,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::read("DescribeAvailabilityZones", network::describe_zones),
     Action::read("DescribeVpcs", network::describe_vpcs),
     Action::read("DescribeSubnets", network::describe_subnets),
+    Action::read("DescribeVolumes", volumes::describe),
     Action::read("DescribeNetworkInterfaces", interfaces::describe),
     Action::read("DescribeRouteTables", routes::describe),
     Action::write("CreateRoute", routes::create),

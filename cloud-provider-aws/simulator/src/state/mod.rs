@@ -15,7 +15,7 @@ use self::{
 };
 use crate::{
     error::ApiError,
-    model::{Instance, NetworkInterface, RouteTable, SecurityGroup, Subnet, Tags, Vpc, Zone},
+    model::{Instance, NetworkInterface, RouteTable, SecurityGroup, Subnet, Tags, Volume, Vpc, Zone},
     seed::{Seed, Template},
 };
 
@@ -37,6 +37,7 @@ pub(crate) struct State {
     pub(crate) load_balancers: BTreeMap<String, LoadBalancer>,
     pub(crate) listeners: BTreeMap<String, Listener>,
     pub(crate) target_groups: Shared<BTreeMap<String, TargetGroup>>,
+    pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) certificates: Vec<String>,
     pub(crate) elastic_ips: BTreeMap<String, Ipv4Addr>,
     pub(crate) roles: Vec<String>,
@@ -64,6 +65,7 @@ impl State {
             security_groups: by(&seed.security_groups, |group| &group.id),
             instances: by(&seed.instances, |instance| &instance.id).into(),
             network_interfaces: by(&seed.network_interfaces, |interface| &interface.id),
+            volumes: by(&seed.volumes, |volume| &volume.id),
             certificates: seed.certificates.clone(),
             elastic_ips: seed.elastic_ips.iter().cloned().collect(),
             roles: seed.roles.clone(),
