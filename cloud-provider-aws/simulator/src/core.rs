@@ -59,7 +59,12 @@ pub(crate) struct Arrival {
 /// What goes back.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Document { status: u16, body: String },
+    /// The request ID, empty for the metadata service, goes into a header too.
+    Document {
+        status: u16,
+        body: String,
+        request_id: String,
+    },
     Disconnect,
     Hang,
 }
@@ -159,9 +164,9 @@ impl Core {
                     end -= 1;
                 }
                 body.truncate(end);
-                Answer::Document { status: 200, body }
+                Answer::Document { status: 200, body, request_id }
             }
-            Some(Effect::Error { .. }) | None => Answer::Document { status, body },
+            Some(Effect::Error { .. }) | None => Answer::Document { status, body, request_id },
         }
     }
 

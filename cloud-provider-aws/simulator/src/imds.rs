@@ -17,7 +17,7 @@ const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 
 fn plain(status: u16, body: impl Into<String>) -> Answer {
-    Answer::Document { status, body: body.into() }
+    Answer::Document { status, body: body.into(), request_id: String::new() }
 }
 
 fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {

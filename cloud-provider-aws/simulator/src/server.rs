@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Response, request::Parts};
+use http::{HeaderValue, Method, Response, request::Parts};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -103,7 +103,14 @@ async fn answer(core: &Shared, request: http::Request<Incoming>) -> io::Result<R
 
 async fn write(answer: Answer, content_type: &'static str) -> io::Result<Response<Full<Bytes>>> {
     match answer {
-        Answer::Document { status, body } => respond(status, content_type, body),
+        Answer::Document { status, body, request_id } => {
+            let mut response = respond(status, content_type, body)?;
+            if !request_id.is_empty() {
+                let id = HeaderValue::try_from(request_id).map_err(io::Error::other)?;
+                response.headers_mut().insert("x-amzn-requestid", id);
+            }
+            Ok(response)
+        }
         // An error of the service ends the connection without an answer.
         Answer::Disconnect => Err(io::Error::other("the answer is withheld")),
         Answer::Hang => match std::future::pending::<Infallible>().await {},

@@ -11,7 +11,7 @@ use cloud_provider::{
 };
 use cloud_provider_aws::{client::Role, load_balancer::ElasticLoadBalancers, routes::Ec2Routes, volumes::EbsVolumes};
 use cloud_provider_aws_simulator::{
-    DOCUMENTED, Options, Policy, Seed, Simulator,
+    DOCUMENTED, Omission, Options, Policy, Seed, Simulator,
     model::{NetworkInterface, Volume},
 };
 use cloud_provider_testing::reference;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ecr,
-    support::{Cluster, Setup, is_present, labelled, metadata_of, node},
+    support::{Cluster, Setup, is_present, metadata_of, node},
     tagging::Bench,
 };
 
@@ -40,11 +40,13 @@ async fn nodes() -> Actions {
         assert!(cluster.state(&nodes, Freshness::Live).await.iter().all(is_present));
         cluster.metadata(&nodes).await.iter().for_each(|answer| drop(metadata_of(answer).clone()));
     }
-    // A node that has its topology labels is not asked for.
-    let known = [("topology.k8s.aws/network-node-layer-1", "nn-1")];
-    let id = &cluster.worker_ids()[0];
-    cluster.metadata(&[labelled("n", Some(&format!("aws:///us-east-1a/{id}")), &known)]).await;
-    cluster.handle.permissions()
+    let needed = cluster.handle.permissions();
+    // Where instances do not say the ID of their zone, the zones are read.
+    let cluster = started().await;
+    let omission = Omission { action: "EC2.DescribeInstances".into(), element: "availabilityZoneId".into() };
+    cluster.handle.adjust(|knobs| knobs.omissions = vec![omission]);
+    cluster.metadata(&cluster.nodes_by_id()).await.iter().for_each(|answer| drop(metadata_of(answer).clone()));
+    &needed | &cluster.handle.permissions()
 }
 
 async fn fargate() -> Actions {
@@ -320,9 +322,11 @@ fn page(features: &[Feature]) -> String {
 }
 
 fn document(actions: &Actions) -> String {
-    let statement = json!([{"Effect": "Allow", "Action": actions, "Resource": "*"}]);
-    let document = json!({"Version": "2012-10-17", "Statement": statement});
-    format!("```json\n{}\n```", serde_json::to_string_pretty(&document).unwrap())
+    let actions: Vec<String> = actions.iter().map(|action| format!("      {action:?}")).collect();
+    let actions = actions.join(",\n");
+    format!(
+        "```json\n{{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": [{{\n    \"Effect\": \"Allow\",\n    \"Action\": [\n{actions}\n    ],\n    \"Resource\": \"*\"\n  }}]\n}}\n```"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

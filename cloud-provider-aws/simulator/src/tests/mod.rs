@@ -85,8 +85,8 @@ impl Account {
     /// The document, or code and status of the refusal.
     pub(super) fn call(&mut self, call: &str, parameters: &[(&str, &str)]) -> Result<String, (String, u16)> {
         match self.answer(call, parameters) {
-            Answer::Document { status: 200, body } => Ok(body),
-            Answer::Document { status, body } => Err((values(&body, "Code").remove(0), status)),
+            Answer::Document { status: 200, body, .. } => Ok(body),
+            Answer::Document { status, body, .. } => Err((values(&body, "Code").remove(0), status)),
             other => panic!("{call}: {other:?}"),
         }
     }
