@@ -68,3 +68,33 @@ fn the_reference_page_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/aws.md");
     check(&path, &page()).unwrap();
 }
+
+/// Test names in the page of upstream's cases are long words in snake case.
+#[test]
+fn tests_that_the_page_of_upstream_cases_names_exist() {
+    fn read(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("../docs/reference/aws-upstream-cases.md")).unwrap();
+    let mut code = String::new();
+    ["src", "tests"].iter().for_each(|folder| read(&root.join(folder), &mut code));
+    let is_name = |word: &&str| {
+        word.len() > 12 && word.contains('_') && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let missing: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(is_name)
+        .filter(|name| !code.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
 
+mod calls;
 mod ecr;
 mod instances;
 mod network;
@@ -11,4 +12,5 @@ mod start;
 mod support;
 mod tagging;
 mod trust;
+mod upstream_cases;
 mod volumes;

@@ -1,0 +1,57 @@
+//! What every call has in common: attempts, and metrics.
+
+use cloud_provider::Kind;
+use cloud_provider_aws_simulator::Fault;
+
+use crate::support::Cluster;
+
+/// A read of each service, with its name in the call log and in metrics.
+const READS: [(&str, &str, &str); 3] = [
+    ("EC2", "DescribeAvailabilityZones", "EC2"),
+    ("ELB", "DescribeLoadBalancers", "Elastic Load Balancing"),
+    ("ELBv2", "DescribeLoadBalancers", "Elastic Load Balancing v2"),
+];
+
+async fn read(cluster: &Cluster, service: &str) -> Result<(), cloud_provider_aws::client::Error> {
+    let client = &cluster.environment.client;
+    match service {
+        "EC2" => client.availability_zones().await.map(drop),
+        "ELB" => client.classic_load_balancers().await.map(drop),
+        _ => client.network_load_balancers().await.map(drop),
+    }
+}
+
+/// aws.md 12.8, "SDK", and 10: a status is counted once for a call, not for each attempt.
+#[tokio::test]
+async fn a_failing_service_is_tried_three_times_and_a_refusal_once_and_each_counts_once() {
+    let cluster = Cluster::new(0).await;
+    for (service, action, sdk_id) in READS {
+        let call = format!("{service}.{action}");
+        for (code, status, attempts) in [("InternalFailure", 500, 3), ("InvalidParameterValue", 400, 1)] {
+            cluster.handle.reset_calls();
+            cluster.handle.fault(Fault::error(&call, code));
+            let error = read(&cluster, service).await.unwrap_err();
+            assert_eq!(error.status(), Some(status), "{error}");
+            assert!(error.request_id().is_some(), "AWS's support asks for it");
+            assert_eq!(cluster.count(&call), attempts, "{call} {code}");
+            cluster.handle.clear_faults();
+            let counted = format!(
+                "cloudprovider_aws_api_response_status_total{{operation=\"{action}\",service=\"{sdk_id}\",status_code=\"{status}\"}} 1"
+            );
+            let metrics = cluster.metrics.render();
+            assert!(metrics.contains(&counted), "{counted}\n{metrics}");
+        }
+        cluster.handle.fault(Fault::error(&call, "InternalFailure").times(2));
+        read(&cluster, service).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn throttling_is_counted_by_operation() {
+    let cluster = Cluster::new(0).await;
+    cluster.handle.fault(Fault::error("EC2.DescribeAvailabilityZones", "RequestLimitExceeded").times(3));
+    let error = read(&cluster, "EC2").await.unwrap_err();
+    assert_eq!(error.kind(), &Kind::Throttled { retry_after: None });
+    let counted = "cloudprovider_aws_api_throttled_requests_total{operation_name=\"DescribeAvailabilityZones\"} 1";
+    assert!(cluster.metrics.render().contains(counted), "{}", cluster.metrics.render());
+}
