@@ -43,10 +43,10 @@ pub enum Error {
     #[error("image in plugin request was empty")]
     NoImage,
     /// The role of the service account cannot be taken on.
-    #[error("failed to assume role: {0}")]
+    #[error("failed to assume role: {}", .0.chain())]
     Role(#[source] cloud_provider::Error),
     /// The registry gives no token.
-    #[error("{0}")]
+    #[error("{}", .0.chain())]
     Call(#[source] cloud_provider::Error),
     /// The registry's answer names no token at all.
     #[error("authorization data was empty")]

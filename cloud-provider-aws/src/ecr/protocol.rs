@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud_provider::config::duration::GoDuration;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The API group.
 const GROUP: &str = "credentialprovider.kubelet.k8s.io";
@@ -32,15 +32,24 @@ pub enum Error {
 #[serde(rename_all = "camelCase", default)]
 pub struct Request {
     /// The group and version in which to answer.
-    #[serde(rename = "apiVersion")]
+    #[serde(rename = "apiVersion", deserialize_with = "or_default")]
     pub version: String,
+    #[serde(deserialize_with = "or_default")]
     pub(super) kind: String,
     /// The image to pull.
+    #[serde(deserialize_with = "or_default")]
     pub image: String,
     /// A token of the pod's service account, where the kubelet is configured to send one.
+    #[serde(deserialize_with = "or_default")]
     pub service_account_token: String,
     /// The annotations of the service account that the kubelet is configured to send.
+    #[serde(deserialize_with = "or_default")]
     pub service_account_annotations: BTreeMap<String, String>,
+}
+
+/// As in Go, `null` is the same as nothing.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(value: D) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 /// Credentials for one registry.

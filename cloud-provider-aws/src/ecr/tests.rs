@@ -36,6 +36,9 @@ fn requests_of_other_kinds_groups_and_versions_are_refused() {
         assert_eq!(error.to_string(), text);
     }
     assert!(protocol::read(b"").unwrap_err().to_string().starts_with("couldn't get version/kind; json parse error: "));
+    let null =
+        REQUEST.replace("\"image\"", "\"serviceAccountAnnotations\":null,\"serviceAccountToken\":null,\"image\"");
+    assert_eq!(protocol::read(null.as_bytes()), protocol::read(REQUEST.as_bytes()));
     for version in ["v1beta1", "v1alpha1"] {
         let older = REQUEST.replace("k8s.io/v1", &format!("k8s.io/{version}"));
         assert!(protocol::read(older.as_bytes()).unwrap().version.ends_with(version));

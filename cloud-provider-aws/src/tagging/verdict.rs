@@ -51,7 +51,8 @@ pub(super) fn of(action: Action, error: &Error, young: bool) -> Verdict {
         Kind::NotFound if action == Action::Untag => Verdict::Done,
         Kind::NotFound if !young => Verdict::Drop,
         Kind::Denied { .. } | Kind::Refused => Verdict::Drop,
-        Kind::Throttled { .. } | Kind::Transient => Verdict::Retry { limited: false },
+        // It is asked for until it is there, or the node is no longer young.
+        Kind::NotFound | Kind::Throttled { .. } | Kind::Transient => Verdict::Retry { limited: false },
         _ => Verdict::Retry { limited: true },
     }
 }
@@ -66,7 +67,7 @@ mod tests {
     fn section_12_8_tagging() {
         let (retry, forever) = (Verdict::Retry { limited: true }, Verdict::Retry { limited: false });
         for (action, code, young, verdict) in [
-            (Action::Tag, "InvalidInstanceID.NotFound", true, retry),
+            (Action::Tag, "InvalidInstanceID.NotFound", true, forever),
             (Action::Tag, "InvalidInstanceID.NotFound", false, Verdict::Drop),
             (Action::Untag, "InvalidInstanceID.NotFound", true, Verdict::Done),
             (Action::Untag, "InvalidInstanceID.NotFound", false, Verdict::Done),

@@ -172,6 +172,7 @@ async fn a_failing_service_is_asked_three_times_and_a_refusal_once() {
     let ended = ask(&simulator, &image).await;
     ended.refused("AccessDeniedException: ");
     ended.refused("not authorized to perform: ecr:GetAuthorizationToken");
+    ended.refused("(request ID ");
     assert_eq!(handle.count(CALL), 1);
 }
 
