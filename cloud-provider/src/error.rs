@@ -5,6 +5,8 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
+use crate::cluster::refusal::Lacking;
+
 /// What a controller can do about a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -123,6 +125,19 @@ impl Error {
         matches!(self.inner.kind, Kind::Transient | Kind::Throttled { .. })
     }
 
+    /// Whether the API server refused what no role of this program grants. The client of the API server tells of each such
+    /// permission once; who tries again and again need not.
+    pub(crate) fn lacks_role(&self) -> bool {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if error.is::<NoRole>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// How long to wait before the next try, where the cloud or the provider said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.inner.kind {
@@ -169,6 +184,19 @@ impl StdError for Error {
     }
 }
 
+/// The API server's refusal of what no role grants.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoRole(String);
+
+/// Logs a failure that is tried again as a warning; as a debug message where a role is missing, which is told once elsewhere.
+macro_rules! warn_of {
+    ($error:expr, $($rest:tt)+) => {
+        if $error.lacks_role() { tracing::debug!($($rest)+) } else { tracing::warn!($($rest)+) }
+    };
+}
+pub(crate) use warn_of;
+
 impl From<kube::Error> for Error {
     /// A failed call to the API server: 404 is [`Kind::NotFound`], 409 [`Kind::Conflict`], 403 [`Kind::Denied`],
     /// 422 and 400 [`Kind::Invalid`], 429 [`Kind::Throttled`], all else [`Kind::Transient`].
@@ -177,7 +205,7 @@ impl From<kube::Error> for Error {
             kube::Error::Api(status) => match status.code {
                 404 => Kind::NotFound,
                 409 => Kind::Conflict,
-                403 => Kind::Denied { permission: None },
+                403 => Kind::Denied { permission: Lacking::of(&status.message).map(|lacking| lacking.permission) },
                 400 | 422 => Kind::Invalid { field: "request".into() },
                 429 => Kind::Throttled {
                     retry_after: status
@@ -193,6 +221,9 @@ impl From<kube::Error> for Error {
         };
         let context = "call the Kubernetes API";
         match error {
+            kube::Error::Api(status) if matches!(&kind, Kind::Denied { permission: Some(_) }) => {
+                Self::new(kind, context).with_source(NoRole(status.message))
+            }
             // Its message says it all; printed whole it says it three times.
             kube::Error::Api(status) => Self::new(kind, context).with_source(status.message),
             error => Self::new(kind, context).with_source(error),

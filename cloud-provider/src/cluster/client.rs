@@ -4,8 +4,8 @@
 //! in time; kube's own retries (15 of them, waiting up to 1000 s) are off and ours are few, so that the back-off
 //! of the work queues stays in charge; tokens, certificates and CA bundles are read again when their files
 //! change; requests are counted as client-go counts them; and writes can be refused, for a dry run or when
-//! leadership has ended; and while the API server fails, the requests of all clients together are few. A controller may
-//! have the identity of its own service account.
+//! leadership has ended; and while the API server fails, the requests of all clients together are few. A permission that
+//! no role grants is told once, whatever asks for it how often. A controller may have the identity of its own service account.
 //!
 //! Proxies: `proxy-url` of the kubeconfig needs a kube feature that is off; proxy variables of the environment
 //! are not used for the API server.
@@ -32,6 +32,7 @@ use service_account::Accounts;
 use transport::Transport;
 
 use super::outage::Outage;
+use super::refusal::Refusals;
 use super::token_bucket::TokenBucket;
 
 /// So many requests in a row without an answer, or answered with 5xx, mean that the API server fails.
@@ -190,6 +191,7 @@ pub struct Clients {
     gate: Option<Gate>,
     outage: Arc<Outage>,
     accounts: Arc<Accounts>,
+    refusals: Arc<Refusals>,
 }
 
 impl fmt::Debug for Clients {
@@ -206,6 +208,7 @@ impl Clients {
             metrics: RequestMetrics::new(metrics),
             gate: None,
             accounts: Arc::default(),
+            refusals: Arc::default(),
             outage: Arc::new(Outage::after(OUTAGE)),
         }
     }
@@ -259,6 +262,7 @@ impl Clients {
             access: self.settings.access,
             gate: self.gate.clone(),
             outage: Arc::clone(&self.outage),
+            refusals: Arc::clone(&self.refusals),
             metrics: self.metrics.clone(),
         };
         let transport = Arc::new(transport);

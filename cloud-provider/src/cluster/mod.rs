@@ -6,6 +6,7 @@ pub mod events;
 pub mod objects;
 pub mod outage;
 pub mod patch;
+pub(crate) mod refusal;
 pub mod store;
 pub mod token_bucket;
 pub mod workqueue;

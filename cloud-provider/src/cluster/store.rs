@@ -14,7 +14,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::objects::{Key, Object};
+use super::{
+    objects::{Key, Object},
+    refusal,
+};
 
 /// How many objects one page of a list holds: a page of nodes of 19 KB each stands in memory as about 2 MB.
 const PAGE: u32 = 100;
@@ -168,7 +171,11 @@ impl<K: Object + DeserializeOwned> Store<K> {
                 Some(Ok(event)) => self.apply(event),
                 Some(Err(error)) => {
                     let kind = K::plural(&());
-                    tracing::warn!(%kind, error = %chain(&error), "watching failed, trying again");
+                    match refusal::is_behind(&error) {
+                        // The client has told which role is missing.
+                        true => tracing::debug!(%kind, error = %chain(&error), "watching failed, trying again"),
+                        false => tracing::warn!(%kind, error = %chain(&error), "watching failed, trying again"),
+                    }
                 }
                 None => return,
             }

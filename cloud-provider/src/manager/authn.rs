@@ -19,10 +19,11 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use rustls::pki_types::CertificateDer;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::options::{AuthenticationSettings, AuthorizationSettings};
 use crate::cluster::client::{self, Clients, Policy};
+use crate::error::warn_of;
 use crate::metrics::Metrics;
 
 mod authorities;
@@ -160,8 +161,10 @@ impl Authenticator {
             Ok(Some(user)) => Ok(Some(user)),
             Ok(None) => Err(Unauthorized),
             Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
+                let error = crate::Error::from(error);
+                warn_of!(
+                    error,
+                    error = %error.chain(),
                     "bearer tokens cannot be reviewed (create tokenreviews.authentication.k8s.io)"
                 );
                 Err(Unauthorized)

@@ -197,8 +197,10 @@ impl<P: Provider> Process<P> {
         let client = open(&clients, "shared-informers").await?;
         let feed = Store::<Node>::run(Store::clone(&nodes), Api::all(client.clone()), token.clone());
         tasks.spawn(named("node watch", feed));
-        let feed = Store::<Service>::run(Store::clone(&services), Api::all(client), token.clone());
-        tasks.spawn(named("service watch", feed));
+        if gate.is_dry_run() || Self::needs_services(&settings) {
+            let feed = Store::<Service>::run(Store::clone(&services), Api::all(client), token.clone());
+            tasks.spawn(named("service watch", feed));
+        }
         Ok(Self {
             settings: Arc::new(settings),
             clients,
@@ -212,6 +214,15 @@ impl<P: Provider> Process<P> {
             token,
             provider: std::marker::PhantomData,
         })
+    }
+
+    /// Whether a controller is enabled that looks at services: who runs only those of nodes has no role for them.
+    fn needs_services(settings: &Settings) -> bool {
+        let core = names::Registry::default();
+        let program = P::program();
+        let mut enabled =
+            program.registry().controllers().iter().filter(|controller| settings.controllers.is_enabled(controller));
+        enabled.any(|controller| *controller == names::SERVICE_LB || !core.controllers().contains(controller))
     }
 
     fn context(settings: &Settings, gate: &Gate, metrics: &Metrics) -> Result<Context> {

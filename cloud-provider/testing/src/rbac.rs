@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 pub const ACCOUNT: &str = "cloud-controller-manager";
 
 const GROUP: &str = "rbac.authorization.k8s.io";
+const NAMESPACE: &str = "kube-system";
 
 /// One rule of a role.
 #[derive(Debug, Clone)]
@@ -19,37 +20,55 @@ impl Rule {
     pub fn new(group: &str, resources: &[&str], verbs: &[&str]) -> Self {
         Self(json!({ "apiGroups": [group], "resources": resources, "verbs": verbs }))
     }
+
+    /// The same, on objects of these names only.
+    #[must_use]
+    pub fn named(mut self, names: &[String]) -> Self {
+        self.0["resourceNames"] = json!(names);
+        self
+    }
 }
 
 /// A cluster role for [`ACCOUNT`] with its binding, and the binding that lets it read how the API server authenticates.
 pub fn cluster_role(name: &str, rules: &[Rule]) -> Vec<Value> {
+    let mut objects = role_of(ACCOUNT, name, rules);
+    objects.push(reader(ACCOUNT));
+    objects
+}
+
+/// A cluster role with its binding to a service account of `kube-system`.
+pub fn role_of(account: &str, name: &str, rules: &[Rule]) -> Vec<Value> {
     let rules: Vec<&Value> = rules.iter().map(|rule| &rule.0).collect();
     vec![
         json!({
             "apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRole",
             "metadata": { "name": name }, "rules": rules,
         }),
-        cluster_role_binding(name),
-        json!({
-            "apiVersion": format!("{GROUP}/v1"), "kind": "RoleBinding",
-            "metadata": { "name": format!("{ACCOUNT}:apiserver-authentication-reader"), "namespace": "kube-system" },
-            "roleRef": { "apiGroup": GROUP, "kind": "Role", "name": "extension-apiserver-authentication-reader" },
-            "subjects": subjects(),
-        }),
+        cluster_role_binding(account, name),
     ]
 }
 
-fn cluster_role_binding(role: &str) -> Value {
+/// The binding that lets a service account of `kube-system` read how the API server authenticates.
+pub fn reader(account: &str) -> Value {
     json!({
-        "apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRoleBinding",
-        "metadata": { "name": format!("{ACCOUNT}:{role}") },
-        "roleRef": { "apiGroup": GROUP, "kind": "ClusterRole", "name": role },
-        "subjects": subjects(),
+        "apiVersion": format!("{GROUP}/v1"), "kind": "RoleBinding",
+        "metadata": { "name": format!("{account}:apiserver-authentication-reader"), "namespace": NAMESPACE },
+        "roleRef": { "apiGroup": GROUP, "kind": "Role", "name": "extension-apiserver-authentication-reader" },
+        "subjects": subjects(account),
     })
 }
 
-fn subjects() -> Value {
-    json!([{ "kind": "ServiceAccount", "name": ACCOUNT, "namespace": "kube-system" }])
+fn cluster_role_binding(account: &str, role: &str) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRoleBinding",
+        "metadata": { "name": format!("{account}:{role}") },
+        "roleRef": { "apiGroup": GROUP, "kind": "ClusterRole", "name": role },
+        "subjects": subjects(account),
+    })
+}
+
+fn subjects(account: &str) -> Value {
+    json!([{ "kind": "ServiceAccount", "name": account, "namespace": NAMESPACE }])
 }
 
 /// Creates roles and bindings, or binds `cluster-admin` where there are none.
@@ -57,7 +76,7 @@ fn subjects() -> Value {
 /// # Errors
 /// When one is not valid or the API server refuses it.
 pub async fn grant(client: &Client, roles: Vec<Value>) -> anyhow::Result<()> {
-    let roles = if roles.is_empty() { vec![cluster_role_binding("cluster-admin")] } else { roles };
+    let roles = if roles.is_empty() { vec![cluster_role_binding(ACCOUNT, "cluster-admin")] } else { roles };
     let discovery = Discovery::new(client.clone()).filter(&[GROUP]).run().await.context("discover roles")?;
     for role in roles {
         let object: DynamicObject = serde_json::from_value(role).context("read a role")?;

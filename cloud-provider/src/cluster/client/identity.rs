@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::connection::Connection;
 use super::service_account::{self, Tokens};
-use super::transport::{BoxError, Transport, copy, is_watch};
+use super::transport::{BoxError, Transport, copy, is_watch, lacking};
 
 /// How long the main identity does what the own one may not; roles can be granted at any time.
 const DENIED_FOR: Duration = Duration::from_secs(300);
@@ -68,9 +68,11 @@ impl Own {
         if response.status() != StatusCode::FORBIDDEN {
             return Ok(Answer::Given(response));
         }
-        let (response, lacking) = self.reason(response).await?;
+        let (response, lacking) = lacking(response).await?;
+        // What something else forbids, the main identity must not get around.
+        let lacking = lacking.filter(|lacking| lacking.user == service_account::user(&self.name));
         let Some(lacking) = lacking else { return Ok(Answer::Given(response)) };
-        self.deny(action, &lacking);
+        self.deny(action, &lacking.permission);
         Ok(Answer::Declined(kept))
     }
 
@@ -95,18 +97,6 @@ impl Own {
                 lacking, "the service account of this controller lacks a permission, the main identity is used instead"
             );
         }
-    }
-
-    /// The permission that is missing, as the API server's authorizer puts it; none where something else forbids the
-    /// request, which the main identity must not get around.
-    async fn reason(&self, response: Response<Body>) -> Result<(Response<Body>, Option<String>), BoxError> {
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect_bytes().await?;
-        let status: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let message = status["message"].as_str().unwrap_or_default();
-        let refused = format!("User {:?} cannot ", service_account::user(&self.name));
-        let lacking = message.split_once(&refused).map(|(_, action)| action.to_owned());
-        Ok((Response::from_parts(parts, Body::from(bytes.to_vec())), lacking))
     }
 }
 

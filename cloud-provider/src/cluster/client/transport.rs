@@ -14,6 +14,7 @@ use super::identity::{Answer, Own};
 use super::metrics::RequestMetrics;
 use super::{Access, Gate, Policy, Refused};
 use crate::cluster::outage::Outage;
+use crate::cluster::refusal::{Lacking, Refusals};
 use crate::cluster::token_bucket::TokenBucket;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -36,6 +37,7 @@ pub(super) struct Transport {
     pub(super) access: Access,
     pub(super) gate: Option<Gate>,
     pub(super) outage: Arc<Outage>,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) metrics: RequestMetrics,
 }
 
@@ -63,13 +65,30 @@ impl Transport {
             let result = self.attempt(request, deadline).await;
             self.outage.note(matches!(&result, Ok(response) if !response.status().is_server_error()));
             let pause = body.as_ref().and_then(|_| self.pause(&method, &result, attempt));
-            let Some(pause) = pause.filter(|pause| Instant::now() + *pause < deadline) else { return result };
+            let Some(pause) = pause.filter(|pause| Instant::now() + *pause < deadline) else {
+                return match result {
+                    Ok(response) => self.told(response).await,
+                    failed => failed,
+                };
+            };
             attempt += 1;
             debug!(%method, uri = %parts.uri, attempt, ?pause, "request is sent again");
             let code = code(&result);
             self.metrics.retries.with_label_values(&[code.as_str(), method.as_str(), &self.host]).inc();
             sleep(pause).await;
         }
+    }
+
+    /// Tells of a missing permission, and hands the answer on.
+    async fn told(&self, response: Response<Body>) -> Result<Response<Body>, BoxError> {
+        if response.status() != StatusCode::FORBIDDEN {
+            return Ok(response);
+        }
+        let (response, lacking) = lacking(response).await?;
+        if let Some(lacking) = lacking {
+            self.refusals.tell(lacking);
+        }
+        Ok(response)
     }
 
     fn permit(&self, method: &Method) -> Result<(), Refused> {
@@ -141,6 +160,15 @@ impl Transport {
             Err(_) => None,
         }
     }
+}
+
+/// The permission that is missing, by the answer to a request that was refused; none where something else forbids it.
+pub(super) async fn lacking(response: Response<Body>) -> Result<(Response<Body>, Option<Lacking>), BoxError> {
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect_bytes().await?;
+    let status: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let lacking = status["message"].as_str().and_then(Lacking::of);
+    Ok((Response::from_parts(parts, Body::from(bytes.to_vec())), lacking))
 }
 
 /// A second request like the first; none where the body can be read only once.

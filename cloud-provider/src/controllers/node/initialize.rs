@@ -19,7 +19,7 @@ use crate::{
         workqueue::Taken,
     },
     controllers::{about_node, some_names},
-    error::Result,
+    error::{Result, warn_of},
 };
 
 /// How often a write is tried anew when the node changed meanwhile.
@@ -115,6 +115,6 @@ impl NodeController {
         if *error.kind() == Kind::Refused {
             return tracing::debug!(node = %key, error = %error.chain(), "node not initialized");
         }
-        tracing::warn!(node = %some_names(std::slice::from_ref(node)), error = %error.chain(), ?retry_in, "node not initialized");
+        warn_of!(error, node = %some_names(std::slice::from_ref(node)), error = %error.chain(), ?retry_in, "node not initialized");
     }
 }

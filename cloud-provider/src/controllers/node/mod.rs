@@ -39,7 +39,7 @@ use crate::{
         store::{Change, Store},
         workqueue::{Taken, WorkQueue},
     },
-    error::Result,
+    error::{Result, warn_of},
     metrics::Metrics,
     node::{taints, unmanaged::Unmanaged},
 };
@@ -181,7 +181,8 @@ impl NodeController {
             Err(kube::Error::Api(status)) if status.code == 404 => self.queue.forget(key),
             Err(error) => {
                 let retry_in = self.queue.add_rate_limited(key.clone());
-                tracing::warn!(node = %key, error = %crate::Error::from(error).chain(), ?retry_in, "failed update labels for node");
+                let error = crate::Error::from(error);
+                warn_of!(error, node = %key, error = %error.chain(), ?retry_in, "failed update labels for node");
             }
         }
     }

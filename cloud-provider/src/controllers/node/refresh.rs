@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cloud::{Freshness, Instance, Metadata, Want},
     cluster::{objects::Node, patch},
-    error::Result,
+    error::{Result, warn_of},
     node::taints,
 };
 
@@ -52,10 +52,10 @@ impl NodeController {
             if !metadata.addresses.is_empty()
                 && let Err(error) = self.write_addresses(&node, &metadata).await
             {
-                tracing::warn!(node = %node.name(), error = %error.chain(), "addresses not written, next try in the next pass");
+                warn_of!(error, node = %node.name(), error = %error.chain(), "addresses not written, next try in the next pass");
             }
             if let Err(error) = self.refresh_labels(&node, &metadata).await {
-                tracing::warn!(node = %node.name(), error = %error.chain(), "labels not written, next try in the next pass");
+                warn_of!(error, node = %node.name(), error = %error.chain(), "labels not written, next try in the next pass");
             }
         })
         .await;

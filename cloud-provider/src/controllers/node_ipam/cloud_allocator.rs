@@ -28,7 +28,7 @@ use crate::{
         Managed,
         plan::{self, Plan},
     },
-    error::Result,
+    error::{Result, warn_of},
     metrics::Metrics,
 };
 
@@ -224,7 +224,7 @@ impl CloudAllocator {
             }
             None => self.queue.add_rate_limited(node.key()),
         };
-        tracing::warn!(node = %node.name(), error = %failure.error.chain(), ?retry_in, "node has no pod ranges of the cloud");
+        warn_of!(failure.error, node = %node.name(), error = %failure.error.chain(), ?retry_in, "node has no pod ranges of the cloud");
     }
 }
 

@@ -36,7 +36,7 @@ use crate::{
         Managed,
         plan::{self, Plan},
     },
-    error::Result,
+    error::{Result, warn_of},
     metrics::Metrics,
 };
 
@@ -172,7 +172,7 @@ impl RangeAllocator {
         };
         announce(&self.recorder, &node, NOT_ASSIGNED);
         let retry_in = shared.queue.add_rate_limited(key.clone());
-        tracing::warn!(node = %node.name(), cidrs = texts.join(","), error = %error.chain(), ?retry_in, "pod ranges of a node not written");
+        warn_of!(error, node = %node.name(), cidrs = texts.join(","), error = %error.chain(), ?retry_in, "pod ranges of a node not written");
     }
 
     async fn write(&self, node: &Node, cidrs: &[String]) -> Written {

@@ -14,7 +14,7 @@ use crate::{
         patch,
     },
     controllers::about_node,
-    error::Result,
+    error::{Result, warn_of},
     node::taints,
 };
 
@@ -42,9 +42,9 @@ impl NodeLifecycleController {
             // Gone already, or another node has this name now.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
             Err(error) => {
-                let error = Error::from(error).chain();
-                tracing::warn!(node = %name, %error, "failed deleting node, next try in the next pass");
-                let message = format!("Failed deleting node {name}: {error}");
+                let error = Error::from(error);
+                warn_of!(error, node = %name, error = %error.chain(), "failed deleting node, next try in the next pass");
+                let message = format!("Failed deleting node {name}: {}", error.chain());
                 self.recorder.event(&about_node(node), Severity::Warning, "DeletingNodeFailed", message);
             }
         }
@@ -57,7 +57,7 @@ impl NodeLifecycleController {
             Ok(()) => tracing::info!(node = %node.name(), stopped, "set the shutdown taint by the instance's state"),
             Err(error) if error.is_not_found() => {}
             Err(error) => {
-                tracing::warn!(node = %node.name(), stopped, error = %error.chain(), "shutdown taint not written, next try in the next pass");
+                warn_of!(error, node = %node.name(), stopped, error = %error.chain(), "shutdown taint not written, next try in the next pass");
             }
         }
     }

@@ -35,7 +35,7 @@ use crate::{
         store::{Change, Store},
         workqueue::{Backoff, Gather, Taken, WorkQueue},
     },
-    error::Result,
+    error::{Result, warn_of},
     metrics::Metrics,
 };
 
@@ -165,7 +165,7 @@ impl PersistentVolumeLabelController {
             }
             None => self.queue.add_rate_limited(key.clone()),
         };
-        tracing::warn!(volume = %key, error = %error.chain(), ?retry_in, "volume not labelled");
+        warn_of!(error, volume = %key, error = %error.chain(), ?retry_in, "volume not labelled");
         self.recorder.event(&about(volume), Severity::Warning, "LabelingFailed", error.chain());
     }
 

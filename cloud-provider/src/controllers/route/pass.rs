@@ -21,7 +21,7 @@ use crate::{
     },
     config::duration::GoDuration,
     controllers::plan::{self, Plan},
-    error::Result,
+    error::{Result, warn_of},
 };
 
 /// Conditions written at the same time.
@@ -148,7 +148,7 @@ impl RouteController {
             }
             let result = self.write_condition(node.name(), network).await;
             if let Err(error) = &result {
-                tracing::warn!(node = node.name(), error = %error.chain(), "{NETWORK_UNAVAILABLE} not written, trying again");
+                warn_of!(error, node = node.name(), error = %error.chain(), "{NETWORK_UNAVAILABLE} not written, trying again");
             }
             result.is_err()
         };

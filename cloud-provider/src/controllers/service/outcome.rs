@@ -11,7 +11,7 @@ use crate::{
         objects::{Key, Object, Service},
         patch::{FinalizerChange, ServicePatch},
     },
-    error::Result,
+    error::{Result, warn_of},
     service::predicates,
 };
 
@@ -157,7 +157,7 @@ impl ServiceController {
             Kind::Refused => return tracing::debug!(service = %key, error = %chain, "load balancer not synced"),
             _ => {}
         }
-        tracing::warn!(service = %key, error = %chain, ?retry_in, "error syncing load balancer");
+        warn_of!(error, service = %key, error = %chain, ?retry_in, "error syncing load balancer");
         if backends_only {
             self.metrics.node_sync_errors.inc();
             let nodes: Vec<Arc<_>> = round.scope.nodes.iter().take(20).cloned().collect();

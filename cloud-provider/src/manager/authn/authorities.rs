@@ -15,11 +15,12 @@ use kube::{Api, Client};
 use rustls::pki_types::CertificateDer;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::certificate::{Authority, Subject};
 use super::headers::Rules;
 use super::{Error, User};
+use crate::cluster::refusal;
 use crate::manager::options::{AuthenticationSettings, RequestHeaders};
 
 /// Where the cluster publishes its settings.
@@ -184,8 +185,9 @@ pub(super) async fn load(
         match api.get_opt(CONFIG_MAP).await {
             Ok(config_map) => authorities.publish(config_map),
             Err(error) => {
-                if matches!(&error, kube::Error::Api(status) if status.code == 403) {
-                    warn!(
+                let denied = matches!(&error, kube::Error::Api(status) if status.code == 403);
+                if denied {
+                    info!(
                         "cannot get configmap {NAMESPACE}/{CONFIG_MAP}; usually fixed by a role binding in {NAMESPACE} to the role \
                          extension-apiserver-authentication-reader"
                     );
@@ -193,7 +195,9 @@ pub(super) async fn load(
                 if !settings.tolerate_lookup_failure && !by_flags {
                     return Err(Error::Lookup(error));
                 }
-                warn!(%error, "going on without the authentication settings of the cluster, requests may be anonymous");
+                let going_on = "going on without the authentication settings of the cluster, requests may be anonymous";
+                // The missing permission is told of already.
+                if denied { info!(%error, going_on) } else { warn!(%error, going_on) }
             }
         }
     }
@@ -236,6 +240,10 @@ impl Lookup {
                         self.authorities.publish(config_map);
                         info!("authentication settings of the cluster read");
                         self.authorities.refresh().err().map(|error| error.to_string())
+                    }
+                    Some(Err(error)) if refusal::is_behind(&error) => {
+                        debug!(%error, "cannot watch {NAMESPACE}/{CONFIG_MAP}");
+                        continue;
                     }
                     Some(Err(error)) => Some(format!("cannot watch {NAMESPACE}/{CONFIG_MAP}: {error}")),
                     // Never: the watch has no end.

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::cache::Cache;
 use super::{User, retried};
+use crate::error::warn_of;
 use crate::manager::options::AuthorizationSettings;
 
 /// May do everything.
@@ -67,13 +68,14 @@ impl Authorizer {
             Ok((true, _)) => Decision::Allowed,
             Ok((false, reason)) => Decision::Forbidden(reason),
             Err(error) => {
-                let error = error.to_string();
+                let text = error.to_string();
+                let error = crate::Error::from(error);
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                if *told != error {
-                    warn!(error, "access cannot be reviewed (create subjectaccessreviews.authorization.k8s.io)");
-                    told.clone_from(&error);
+                if *told != text {
+                    warn_of!(error, error = %error.chain(), "access cannot be reviewed (create subjectaccessreviews.authorization.k8s.io)");
+                    told.clone_from(&text);
                 }
-                Decision::Unknown(error)
+                Decision::Unknown(text)
             }
         }
     }
