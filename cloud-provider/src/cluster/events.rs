@@ -20,7 +20,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use prometheus::IntCounter;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -102,17 +102,23 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records an event. Never blocks; the event is dropped when too many wait already.
+    /// Records an event. Never blocks; the event is dropped when too many wait already, and after the sink has ended.
     pub fn event(&self, subject: &Subject, severity: Severity, reason: &'static str, message: impl Into<String>) {
         let (subject, message, at) = (subject.clone(), message.into(), Timestamp::now());
         debug!(kind = subject.kind, object = subject.name, r#type = severity.name(), reason, message, "event");
         let recorded = Recorded { component: self.component, subject, severity, reason, message, at };
-        if self.lanes[lane(&recorded.subject)].try_send(recorded).is_err() {
-            // Told once; the metric goes on.
-            if self.dropped.get() == 0 {
-                warn!("events are recorded faster than they are written, some are dropped");
+        match self.lanes[lane(&recorded.subject)].try_send(recorded) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                // Told once; the metric goes on.
+                if self.dropped.get() == 0 {
+                    warn!("events are recorded faster than they are written, some are dropped");
+                }
+                self.dropped.inc();
             }
-            self.dropped.inc();
+            Err(TrySendError::Closed(recorded)) => {
+                debug!(reason = recorded.reason, "event not written, nobody writes events any more");
+            }
         }
     }
 }

@@ -15,8 +15,8 @@
 //! key `""`), `Vec<T>` collects repeated keys, and any other value takes the last one. Names are compared without
 //! regard to case, so `#[serde(rename_all = "PascalCase", default)]` suits the Go structs of most clouds.
 //! `#[serde(flatten)]` is not supported. Sections and keys that the type does not have come back as [`Warning`]s,
-//! as the Go programs carry on with them; syntax and type errors are fatal and say where they are, never which secret
-//! value was found there.
+//! as the Go programs carry on with them; syntax and type errors are fatal. They say where they are, and which value
+//! does not fit, unless the name of its key is that of a secret.
 
 mod de;
 mod error;

@@ -5,3 +5,4 @@ pub mod feature_gates;
 pub mod gcfg;
 pub mod leader_migration;
 pub mod quantity;
+pub mod secret;

@@ -44,6 +44,7 @@ use tracing_subscriber::{
 use self::line::Lines;
 pub use self::vmodule::VModule;
 use super::cli::Flag;
+pub use crate::config::secret::is_secret;
 
 /// The target of messages that are printed as they are, without quotes.
 pub(crate) const PLAIN: &str = "cloud_provider::plain";
@@ -171,27 +172,6 @@ impl<'w> MakeWriter<'w> for Streams {
     fn make_writer_for(&'w self, metadata: &Metadata<'_>) -> Self::Writer {
         if self.split && *metadata.level() != Level::ERROR { Box::new(io::stdout()) } else { self.make_writer() }
     }
-}
-
-/// Whether a field or flag of this name holds a secret.
-pub fn is_secret(name: &str) -> bool {
-    const ENDINGS: &[&str] = &[
-        "password",
-        "passwd",
-        "passphrase",
-        "secret",
-        "token",
-        "secret_key",
-        "private_key",
-        "api_key",
-        "access_key",
-        "authorization",
-        "credential",
-        "credentials",
-        "cookie",
-    ];
-    let name = name.to_lowercase().replace(['-', '.'], "_");
-    ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// The text without the passwords of URLs in it: `https://user:xxxxx@host`.

@@ -115,3 +115,20 @@ async fn events_have_the_shape_of_client_go() {
         })
     );
 }
+
+/// What is recorded while a process ends is not written, but nothing was too fast.
+#[tokio::test]
+async fn an_event_after_the_end_does_not_count_as_dropped() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+    let sink = Sink::new(client);
+    let recorder = sink.recorder("service-controller");
+    let Recorded { subject, severity, reason, message, .. } = recorded("Synced", "late");
+    for _ in 0..=QUEUE {
+        recorder.event(&subject, severity, reason, message.clone());
+    }
+    assert_eq!(recorder.dropped.get(), 1, "one more than a lane holds");
+    drop(sink);
+    recorder.event(&subject, severity, reason, message);
+    assert_eq!(recorder.dropped.get(), 1);
+}

@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::de;
 
+use crate::config::secret::is_secret;
+
+/// In place of a message that may hold a secret.
+const WITHHELD: &str = "the value does not fit; it may be a secret and is not shown";
+
 /// A place in a config file, as much of it as is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Location {
@@ -30,7 +35,8 @@ impl fmt::Display for Location {
     }
 }
 
-/// A syntax error, or a value that does not fit its key. Fatal.
+/// A syntax error, or a value that does not fit its key: the message names the value, unless the key is that of a secret
+/// ([`is_secret`]). Fatal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}{}{message}", if *.at == Location::default() { "" } else { ": " })]
 pub struct Error {
@@ -43,11 +49,13 @@ impl Error {
         Self { message: message.into(), at: Location::default() }.at_line(line)
     }
 
-    /// Adds what is not known of the place yet; what is known is nearer to the error.
+    /// Adds what is not known of the place yet; what is known is nearer to the error. Once the key is known to be that of a
+    /// secret, the message goes, since it may hold the value.
     pub(super) fn at(self, at: Location) -> Self {
         let known = self.at;
+        let secret = known.key.is_none() && at.key.as_deref().is_some_and(is_secret);
         Self {
-            message: self.message,
+            message: if secret { WITHHELD.to_owned() } else { self.message },
             at: Location {
                 line: known.line.or(at.line),
                 section: known.section.or(at.section),

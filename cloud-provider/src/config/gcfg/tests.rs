@@ -228,6 +228,34 @@ fn type_errors_name_line_section_and_key() {
 }
 
 #[test]
+fn a_value_that_may_be_a_secret_is_not_told() {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "kebab-case", default)]
+    struct Login {
+        client_secret: u16,
+        api_token: Vec<bool>,
+        access_key: Time,
+        port: u16,
+    }
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct File {
+        login: BTreeMap<String, Login>,
+    }
+    #[derive(Debug, Default, Deserialize)]
+    struct Time(GoDuration);
+    let told = |line: &str| from_str::<File>(&format!("[login \"a\"]\n{line}\n")).unwrap_err().to_string();
+    for line in ["client-secret = hunter2", "client-secret = 70000", "api-token = hunter2", "access-key = 5"] {
+        let (key, value) = line.split_once(" = ").unwrap();
+        let error = told(line);
+        assert!(error.starts_with(&format!("line 2, section \"login\", subsection \"a\", key \"{key}\": ")), "{error}");
+        assert!(error.ends_with("it may be a secret and is not shown"), "{error}");
+        assert!(key == "access-key" || !error.contains(value), "{error}");
+    }
+    assert!(told("port = hunter2").contains("\"hunter2\" is not a number"));
+}
+
+#[test]
 fn missing_required_key_names_the_section() {
     #[derive(Debug, Deserialize)]
     struct Strict {

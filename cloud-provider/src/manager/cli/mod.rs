@@ -264,7 +264,9 @@ fn flags(command: &Command, matches: &ArgMatches) -> Vec<Flag> {
             let name = arg.get_long()?;
             let given = matches.get_raw(arg.get_id().as_str()).into_iter().flatten().map(|v| v.to_string_lossy());
             let default = arg.get_default_values().iter().map(|v| v.to_string_lossy());
-            let text = |values: Vec<_>| match logging::is_secret(name) {
+            // Whether there are credentials is none.
+            let is_secret = logging::is_secret(name) && !pflag::is_bool(arg);
+            let text = |values: Vec<_>| match is_secret {
                 true => logging::REDACTED.to_owned(),
                 false => logging::without_passwords(&pflag::print(arg, &values)).into_owned(),
             };

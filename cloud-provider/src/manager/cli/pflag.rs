@@ -207,6 +207,11 @@ pub(super) fn adapt(mut arg: Arg) -> Arg {
     }
 }
 
+/// Whether the argument is on or off.
+pub(super) fn is_bool(arg: &Arg) -> bool {
+    type_name(arg) == Some("bool")
+}
+
 /// Values as pflag prints them: lists in brackets, durations in Go's form.
 pub(super) fn print(arg: &Arg, values: &[Cow<'_, str>]) -> String {
     let last = || values.last().map(ToString::to_string).unwrap_or_default();

@@ -255,6 +255,7 @@ fn flags_are_listed_with_values_and_without_secrets() {
         "--controllers=*,-route",
         "--master=https://me:hunter2@host",
         "--api-password=hunter2",
+        "--use-service-account-credentials",
     ]);
     let value = |name: &str| {
         let flag = parsed.flags.iter().find(|flag| flag.name == name).unwrap();
@@ -268,6 +269,7 @@ fn flags_are_listed_with_values_and_without_secrets() {
     assert_eq!(value("kube-api-qps"), (String::new(), false));
     assert_eq!(value("master"), ("https://me:xxxxx@host".into(), true));
     assert_eq!(value("api-password"), (logging::REDACTED.into(), true));
+    assert_eq!(value("use-service-account-credentials"), ("true".into(), true), "a switch is no secret");
     assert!(parsed.flags.is_sorted_by(|a, b| a.name < b.name));
 }
 

@@ -173,7 +173,7 @@ fn secrets_never_appear() {
 
 #[test]
 fn only_secrets_are_left_out() {
-    for name in ["client-secret", "auth.token", "PASSWORD", "aws_secret_access_key", "Authorization"] {
+    for name in ["client-secret", "auth.token", "PASSWORD", "aws_secret_access_key", "SecretKey", "Authorization"] {
         assert!(is_secret(name), "{name}");
     }
     for name in ["authentication-token-webhook-cache-ttl", "tls-private-key-file", "service", "key", "kubeconfig"] {
