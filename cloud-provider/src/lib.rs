@@ -10,6 +10,7 @@
 //! | [`cluster`] | the shared store of trimmed objects, work queue, events, patches |
 //! | [`controllers`] | node, node lifecycle, service, route, node IPAM, persistent volume labels |
 //! | [`node`], [`service`], [`volume`] | pure helpers |
+//! | [`keys`] | labels, annotations, taints and finalizers of the core |
 //! | [`manager`] | composition: flags, leader election, serving |
 //! | [`config`] | formats inherited from the Go controllers |
 //!
@@ -20,6 +21,7 @@ pub mod cluster;
 pub mod config;
 pub mod controllers;
 pub mod error;
+pub mod keys;
 pub mod manager;
 pub mod metrics;
 pub mod node;
