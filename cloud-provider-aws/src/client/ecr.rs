@@ -366,6 +366,13 @@ mod tests {
         read(&answer(200, &[], "no JSON")).unwrap_err();
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(status in 200_u16..=599, body in proptest::prelude::any::<Vec<u8>>()) {
+            let _ = read(&HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)));
+        }
+    }
+
     #[test]
     fn codes_of_refusals_are_read_from_the_body_and_the_header() {
         let code = |headers: &[_], body| match read(&answer(400, headers, body)).unwrap_err().as_operation_error() {

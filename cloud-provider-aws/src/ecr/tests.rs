@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const REQUEST: &str = r#"{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"test.registry.io/foobar"}"#;
@@ -105,4 +107,16 @@ fn an_annotation_even_an_empty_one_hides_the_role_of_the_environment() {
 fn passwords_are_not_printed() {
     let auth = Auth { username: "AWS".to_owned(), password: "secret".to_owned() };
     assert!(!format!("{auth:?}").contains("secret"));
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_the_kubelet_says_makes_it_panic(image in any::<String>(), request in any::<Vec<u8>>(), token in any::<String>()) {
+        if let Ok(host) = registry::host(&image) {
+            prop_assert!(!host.contains('/'));
+            Registry::of(&host);
+        }
+        let _ = protocol::read(&request);
+        let _ = response(image, Token { text: Some(token), expires: Some(i64::MIN) }, UNIX_EPOCH);
+    }
 }
