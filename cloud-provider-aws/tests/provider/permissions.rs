@@ -244,7 +244,7 @@ async fn features() -> Vec<Feature> {
             "Nodes",
             "always. `ec2:DescribeInstanceTopology` may be missing: nodes go without topology labels then",
             true,
-            nodes().await,
+            Box::pin(nodes()).await,
         ),
         feature(
             "Classic load balancers",
@@ -273,7 +273,7 @@ async fn features() -> Vec<Feature> {
             false,
             tags_read().await.difference(&classic_actions).cloned().collect(),
         ),
-        feature("Tagging controller", "`--controllers=*,tagging`", false, tagging().await),
+        feature("Tagging controller", "`--controllers=*,tagging`", false, Box::pin(tagging()).await),
         feature(
             "Labels of persistent volumes",
             "`--controllers=*,pvlabel` or `--webhooks=pvlabel`",
@@ -331,7 +331,7 @@ fn document(actions: &Actions) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permissions_are_those_that_calls_need_and_the_documented_ones_suffice_by_default() {
-    let features = features().await;
+    let features = Box::pin(features()).await;
     for feature in &features {
         assert!(!feature.actions.is_empty(), "{} calls nothing", feature.name);
         let foreign: Vec<_> = feature.actions.iter().filter(|action| !DOCUMENTED.contains(&action.as_str())).collect();
