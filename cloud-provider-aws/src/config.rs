@@ -62,6 +62,12 @@ struct Global {
     #[serde(rename = "KeepNodesWithoutProviderID")]
     keep_nodes_without_provider_id: bool,
     reconcile_load_balancer_tags: bool,
+    reconcile_load_balancer_subnets: bool,
+    allow_load_balancer_type_change: bool,
+    #[serde(rename = "NLBExtensions")]
+    nlb_extensions: bool,
+    merge_node_security_group_rules: bool,
+    ignore_topology_failures: bool,
 }
 
 /// What the cloud config says, validated.
@@ -97,6 +103,18 @@ pub struct Settings {
     /// `ReconcileLoadBalancerTags`, a key of ours: the tags of load balancers are read and compared in every round. That
     /// takes a permission which upstream's documented policy does not grant, `elasticloadbalancing:DescribeTags`.
     pub reconcile_load_balancer_tags: bool,
+    /// `ReconcileLoadBalancerSubnets`, a key of ours: network load balancers move when their subnets or addresses change.
+    /// That takes the permission `elasticloadbalancing:SetSubnets`, which upstream's documented policy does not grant.
+    pub reconcile_load_balancer_subnets: bool,
+    /// `AllowLoadBalancerTypeChange`, a key of ours: a service whose load balancer is of the other kind gets a new one, and
+    /// then loses the old one. Without it such a change is refused, as upstream does.
+    pub allow_load_balancer_type_change: bool,
+    /// `NLBExtensions`, a key of ours: network load balancers honour what upstream ignores or refuses on them.
+    pub nlb_extensions: bool,
+    /// `MergeNodeSecurityGroupRules`, a key of ours: fewer rules for network load balancers in the nodes' groups.
+    pub merge_node_security_group_rules: bool,
+    /// `IgnoreTopologyFailures`, a key of ours: no node waits for its network topology.
+    pub ignore_topology_failures: bool,
     overrides: Vec<ServiceOverride>,
 }
 
@@ -266,6 +284,11 @@ fn validate(file: File, notes: &mut Notes) -> Option<Settings> {
         nlb_security_groups,
         keep_nodes_without_provider_id: global.keep_nodes_without_provider_id,
         reconcile_load_balancer_tags: global.reconcile_load_balancer_tags,
+        reconcile_load_balancer_subnets: global.reconcile_load_balancer_subnets,
+        allow_load_balancer_type_change: global.allow_load_balancer_type_change,
+        nlb_extensions: global.nlb_extensions,
+        merge_node_security_group_rules: global.merge_node_security_group_rules,
+        ignore_topology_failures: global.ignore_topology_failures,
         overrides,
     })
 }

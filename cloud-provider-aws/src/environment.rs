@@ -105,6 +105,7 @@ impl Environment {
         let settings = instances::Settings {
             ip_families: self.settings.ip_families.clone(),
             topology_types: self.settings.topology_types.clone(),
+            ignore_topology_failures: self.settings.ignore_topology_failures,
             keep_nodes_without_provider_id: self.settings.keep_nodes_without_provider_id,
             vpc: self.vpc.clone(),
             own_node: self.own_node.clone(),

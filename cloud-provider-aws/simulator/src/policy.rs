@@ -6,7 +6,7 @@ use crate::glob;
 
 /// The control plane policy in upstream's `docs/prerequisites.md`, without the actions of services that no controller
 /// calls (Auto Scaling, KMS, IAM). It lacks `DescribeNetworkInterfaces`, `DeleteTags`, `SetSecurityGroups`,
-/// `SetSubnets`, `DescribeTags`, `RemoveTags`, both target group attribute actions and `sts:AssumeRole`.
+/// `SetSubnets`, `SetIpAddressType`, `DescribeTags`, `RemoveTags`, both target group attribute actions and `sts:AssumeRole`.
 pub const DOCUMENTED: &[&str] = &[
     "ec2:AttachVolume",
     "ec2:AuthorizeSecurityGroupIngress",

@@ -6,7 +6,7 @@ mod calls;
 use std::collections::BTreeMap;
 
 #[cfg(feature = "sdk")]
-pub use calls::TARGETS;
+pub use calls::{TAGGED, TARGETS};
 
 use super::network::Tags;
 
@@ -28,8 +28,10 @@ pub struct LoadBalancer {
     pub state: String,
     /// The VPC.
     pub vpc: String,
-    /// The subnets, one for each zone.
-    pub subnets: Vec<String>,
+    /// The subnets, one for each zone, with the addresses that were given for them.
+    pub subnets: Vec<SubnetMapping>,
+    /// Whether it has IPv6 addresses besides those of IPv4.
+    pub dual_stack: bool,
     /// The security groups.
     pub security_groups: Vec<String>,
 }
@@ -87,6 +89,8 @@ pub struct HealthCheck {
     pub healthy: i32,
     /// Checks in a row.
     pub unhealthy: i32,
+    /// Seconds that a check may take; absent where it is not asked for.
+    pub timeout: Option<i32>,
 }
 
 /// A target: an instance and a port.
@@ -98,7 +102,7 @@ pub struct Target {
     pub port: i32,
 }
 
-/// A subnet of a load balancer to be made, with its addresses.
+/// A subnet of a load balancer, with the addresses that are given for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubnetMapping {
     /// The subnet.
@@ -118,6 +122,8 @@ pub struct NewLoadBalancer {
     pub internal: bool,
     /// Where it stands.
     pub subnets: Vec<SubnetMapping>,
+    /// Whether it has IPv6 addresses besides those of IPv4.
+    pub dual_stack: bool,
     /// Tags.
     pub tags: Tags,
 }
@@ -127,7 +133,7 @@ pub struct NewLoadBalancer {
 pub struct ListenerSettings {
     /// The port.
     pub port: i32,
-    /// `TCP`, `UDP` or `TLS`.
+    /// `TCP`, `UDP`, `TCP_UDP` or `TLS`.
     pub protocol: String,
     /// The TLS policy; absent for AWS's default.
     pub ssl_policy: Option<String>,
@@ -140,7 +146,7 @@ pub struct ListenerSettings {
 pub struct NewTargetGroup {
     /// The name.
     pub name: String,
-    /// `TCP`, `UDP` or `TLS`.
+    /// `TCP`, `UDP`, `TCP_UDP` or `TLS`.
     pub protocol: String,
     /// The node port.
     pub port: i32,

@@ -24,6 +24,8 @@ pub struct Subnet {
     pub zone: String,
     /// The IPv4 range; empty in a subnet for IPv6 only.
     pub cidr: String,
+    /// Whether it has an IPv6 range.
+    pub ipv6: bool,
     /// Tags.
     pub tags: Tags,
 }
@@ -159,6 +161,16 @@ impl Traffic {
             (a, b) => a == b,
         };
         source && self.protocol == other.protocol && self.ports == other.ports
+    }
+
+    /// Whether this lets in all that `other` does, from the very same source.
+    pub fn covers(&self, other: &Self) -> bool {
+        let holds = match (self.ports, other.ports) {
+            (Some((first, last)), Some((from, to))) => first <= from && to <= last,
+            (ours, theirs) => ours == theirs,
+        };
+        let ports = self.ports;
+        holds && self.same(&Self { ports, ..other.clone() })
     }
 }
 

@@ -106,7 +106,37 @@ pub const GLOBAL: &[Key] = &[
         "ReconcileLoadBalancerTags",
         "boolean; not upstream's",
         "`false`",
-        "Reads the tags of classic load balancers in every round and compares them with the annotation. Needs the permission `elasticloadbalancing:DescribeTags`.",
+        "Reads the tags of load balancers, target groups and listeners in every round and writes what is missing or different. Needs the permission `elasticloadbalancing:DescribeTags`.",
+    ),
+    key(
+        "ReconcileLoadBalancerSubnets",
+        "boolean; not upstream's",
+        "`false`",
+        "Network load balancers move when their subnets, Elastic IPs or private addresses change, as far as AWS allows that. Needs the permission `elasticloadbalancing:SetSubnets`.",
+    ),
+    key(
+        "AllowLoadBalancerTypeChange",
+        "boolean; not upstream's",
+        "`false`",
+        "A service whose `aws-load-balancer-type` changes gets a load balancer of the other kind, and then loses the one it had. Its host name changes.",
+    ),
+    key(
+        "NLBExtensions",
+        "boolean; not upstream's",
+        "`false`",
+        "Network load balancers honour what is otherwise ignored or refused on them: TCP and UDP on one load balancer (`TCP_UDP` where they share a port), two IP families, the timeout of health checks, the annotation of proxy protocol (version 2); and attributes of target groups go back to AWS's defaults when they leave the annotation. Needs the permissions `elasticloadbalancing:DescribeTargetGroupAttributes`, `ModifyTargetGroupAttributes` and `SetIpAddressType`.",
+    ),
+    key(
+        "MergeNodeSecurityGroupRules",
+        "boolean; not upstream's",
+        "`false`",
+        "A network load balancer with a managed security group needs one rule in the nodes' group; for the others, rules are merged to ranges of ports when the group would grow beyond 60 rules. A range never reaches into a port that another network load balancer opens to fewer clients, but may take in node ports of other services.",
+    ),
+    key(
+        "IgnoreTopologyFailures",
+        "boolean; not upstream's",
+        "`false`",
+        "Where the network topology cannot be read, nodes do without its labels, whatever their instance type.",
     ),
 ];
 

@@ -45,6 +45,8 @@ pub struct Settings {
     pub ip_families: Vec<IpFamily>,
     /// Instance types whose nodes wait for their topology.
     pub topology_types: Regex,
+    /// Whether no node waits for its topology.
+    pub ignore_topology_failures: bool,
     /// Whether a node without provider ID is kept when no instance has its name.
     pub keep_nodes_without_provider_id: bool,
     /// The VPC of Fargate nodes.
@@ -87,7 +89,11 @@ impl Ec2Instances {
     pub fn new(client: &Client, snapshot: Arc<Snapshot>, zones: Arc<Zones>, settings: Settings) -> Self {
         Self {
             region: client.region().to_owned(),
-            topology: Topology::new(client.clone(), settings.topology_types.clone()),
+            topology: Topology::new(
+                client.clone(),
+                settings.topology_types.clone(),
+                !settings.ignore_topology_failures,
+            ),
             fargate: Fargate::new(client.clone(), settings.vpc.clone()),
             snapshot,
             zones,

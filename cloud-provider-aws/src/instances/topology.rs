@@ -30,6 +30,8 @@ pub(super) struct Topology {
     client: Client,
     /// The types whose nodes wait for their topology.
     required: Regex,
+    /// Whether they wait also where it cannot be read.
+    waits: bool,
     absent: Mutex<Absent>,
     asking: tokio::sync::Mutex<()>,
 }
@@ -46,8 +48,8 @@ struct Absent {
 pub(super) type Layers = HashMap<InstanceId, Result<Vec<String>, Failure>>;
 
 impl Topology {
-    pub(super) fn new(client: Client, required: Regex) -> Self {
-        Self { client, required, absent: Mutex::default(), asking: tokio::sync::Mutex::default() }
+    pub(super) fn new(client: Client, required: Regex, waits: bool) -> Self {
+        Self { client, required, waits, absent: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
     /// The layers above `instances`, given with their types.
@@ -117,7 +119,8 @@ impl Topology {
     fn failed(&self, chunk: Vec<(InstanceId, String)>, error: &client::Error, layers: &mut Layers) {
         let failure = Failure::from(error);
         let all = chunk.len();
-        let waiting = chunk.into_iter().filter(|(_, instance_type)| self.required.is_match(instance_type));
+        let waits = |instance_type: &str| self.waits && self.required.is_match(instance_type);
+        let waiting = chunk.into_iter().filter(|(_, instance_type)| waits(instance_type));
         let before = layers.len();
         layers.extend(waiting.map(|(id, _)| (id, Err(failure.clone()))));
         let waiting = layers.len() - before;

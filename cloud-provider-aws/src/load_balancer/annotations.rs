@@ -70,17 +70,17 @@ macro_rules! annotations {
 
 annotations! {
     TYPE = "aws-load-balancer-type", Both, Refused, "`nlb`; `external` and `nlb-ip` leave the service to another controller; anything else is a classic load balancer", "classic",
-        "The kind of load balancer. It cannot be changed once there is one.";
+        "The kind of load balancer. It cannot be changed once there is one, unless the cloud configuration has `AllowLoadBalancerTypeChange`.";
     INTERNAL = "aws-load-balancer-internal", Both, AtCreation, "empty or `false` for internet-facing, anything else for internal", "internet-facing",
         "Makes the load balancer internal: it gets private addresses, and subnets without a route to an internet gateway may serve it.";
     SUBNETS = "aws-load-balancer-subnets", Both, Followed, "comma-separated subnet IDs or values of their `Name` tag", "discovered by tags",
-        "The subnets. A network load balancer takes them when it is made; a classic one follows changes.";
+        "The subnets. A classic load balancer follows changes, a network load balancer takes them when it is made, and follows with `ReconcileLoadBalancerSubnets`.";
     SECURITY_GROUPS = "aws-load-balancer-security-groups", Both, Followed, "comma-separated security group IDs", "a group of its own",
         "Security groups that replace the one that is made otherwise; their rules are not managed. On a network load balancer only where the cloud configuration has `NLBSecurityGroupMode = Managed`.";
     EXTRA_SECURITY_GROUPS = "aws-load-balancer-extra-security-groups", Classic, Followed, "comma-separated security group IDs", "none",
         "More security groups, after the others. A network load balancer refuses the annotation.";
     ADDITIONAL_TAGS = "aws-load-balancer-additional-resource-tags", Both, Followed, "`key=value,key=value`", "none",
-        "Tags for what is made for the service. A classic load balancer follows changes, a network load balancer takes them when it is made; tags are never taken away.";
+        "Tags for what is made for the service. A classic load balancer follows changes, a network load balancer takes them when it is made, and follows with `ReconcileLoadBalancerTags`; tags are never taken away.";
     TARGET_NODE_LABELS = "aws-load-balancer-target-node-labels", Both, Followed, "`key=value,key`; a key without value must only exist", "all nodes",
         "Only nodes with all of these labels become targets.";
     SSL_CERT = "aws-load-balancer-ssl-cert", Both, Followed, "the ARN of one certificate in ACM or IAM", "no TLS",
@@ -91,8 +91,8 @@ annotations! {
         "The TLS protocols and ciphers of listeners.";
     BACKEND_PROTOCOL = "aws-load-balancer-backend-protocol", Both, Followed, "classic: `http`, `https`, `ssl`, `tcp`; network: `ssl` encrypts to the targets", "`tcp`",
         "The protocol that pods speak.";
-    PROXY_PROTOCOL = "aws-load-balancer-proxy-protocol", Classic, Followed, "`*`", "off",
-        "Switches proxy protocol version 1 on for all back ends.";
+    PROXY_PROTOCOL = "aws-load-balancer-proxy-protocol", Both, Followed, "`*`", "off",
+        "Switches proxy protocol on for all back ends: version 1; on a network load balancer version 2, and only with `NLBExtensions`.";
     CROSS_ZONE = "aws-load-balancer-cross-zone-load-balancing-enabled", Both, Followed, "boolean", "`false`",
         "Spreads traffic over the targets of all zones.";
     ACCESS_LOG_ENABLED = "aws-load-balancer-access-log-enabled", Both, Followed, "boolean", "`false`",
@@ -120,15 +120,17 @@ annotations! {
     HEALTH_CHECK_UNHEALTHY = "aws-load-balancer-healthcheck-unhealthy-threshold", Both, Followed, "a number", "classic 6; network 3, or 2 with external traffic policy Local",
         "So many failed checks in a row make a target unhealthy.";
     HEALTH_CHECK_TIMEOUT = "aws-load-balancer-healthcheck-timeout", Both, Followed, "seconds", "classic 5; network: that of AWS",
-        "How long a check may take. A network load balancer ignores it, as upstream does.";
+        "How long a check may take. A network load balancer ignores it, as upstream does, unless the cloud configuration has `NLBExtensions`.";
     HEALTH_CHECK_INTERVAL = "aws-load-balancer-healthcheck-interval", Both, Followed, "seconds", "classic 10; network 30, or 10 with external traffic policy Local",
         "The time between checks. A change makes new target groups.";
     TARGET_GROUP_ATTRIBUTES = "aws-load-balancer-target-group-attributes", Network, Followed, "`preserve_client_ip.enabled=true|false,proxy_protocol_v2.enabled=true|false`", "those of AWS",
-        "Attributes of all target groups. What is taken out keeps its last value.";
+        "Attributes of all target groups. What is taken out keeps its last value; with `NLBExtensions` it goes back to the default.";
     EIP_ALLOCATIONS = "aws-load-balancer-eip-allocations", Network, AtCreation, "comma-separated allocation IDs without blanks, one for each subnet", "addresses of AWS",
-        "Elastic IPs for an internet-facing load balancer, in the order of the subnets.";
+        "Elastic IPs for an internet-facing load balancer, in the order of the subnets. Changes are followed with `ReconcileLoadBalancerSubnets`.";
     PRIVATE_ADDRESSES = "aws-load-balancer-private-ipv4-addresses", Network, AtCreation, "comma-separated addresses without blanks, one for each subnet", "addresses of AWS",
-        "Private addresses for an internal load balancer, in the order of the subnets.";
+        "Private addresses for an internal load balancer, in the order of the subnets. Changes are followed with `ReconcileLoadBalancerSubnets`.";
+    IP_ADDRESS_TYPE = "aws-load-balancer-ip-address-type", Network, Followed, "`ipv4`, `dualstack`", "`dualstack` where the service has two IP families, and subnets, ports and source ranges permit it",
+        "The families of the load balancer's addresses. Only with `NLBExtensions`. Clients over IPv6 reach nodes from addresses of the load balancer; they can be restricted only where it has security groups. `dualstack` cannot serve UDP.";
 }
 
 /// Which controller makes a service's load balancer, and of which kind.
@@ -183,6 +185,20 @@ impl Annotation {
                 _ => Err(self.unreadable(value)),
             })
             .transpose()
+    }
+
+    /// Whether the value is `*`, the only one there is; empty is not set.
+    pub fn asterisk(&self, service: &Service) -> Result<bool> {
+        match self.filled(service) {
+            None => Ok(false),
+            Some("*") => Ok(true),
+            Some(value) => {
+                let key = self.key;
+                let problem =
+                    format!("annotation {key:?}={value:?} detected, but the only value supported currently is '*'");
+                Err(Error::invalid(key, problem))
+            }
+        }
     }
 
     /// A 32-bit number; empty is not set.

@@ -1,5 +1,7 @@
 //! The load balancers of both kinds, as the service controller sees them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use cloud_provider::{
     Error,
@@ -17,6 +19,7 @@ use crate::Environment;
 
 /// Classic and network load balancers, each service having one of its own of the kind that its annotation names.
 pub struct ElasticLoadBalancers {
+    shared: Arc<Shared>,
     classic: Reconciler<Classic>,
     network: Reconciler<Network>,
 }
@@ -25,7 +28,42 @@ impl ElasticLoadBalancers {
     /// The load balancers of an environment.
     pub fn new(environment: &Environment) -> Self {
         let shared = Shared::new(environment);
-        Self { classic: Reconciler::new(Classic::new(shared.clone())), network: Reconciler::new(Network::new(shared)) }
+        Self {
+            classic: Reconciler::new(Classic::new(shared.clone())),
+            network: Reconciler::new(Network::new(shared.clone())),
+            shared,
+        }
+    }
+
+    /// Removes what services have of the other kind, where the annotation was changed and the configuration allows that:
+    /// once the new load balancer is there, and until nothing is left of the old one. What failed is the service's failure.
+    async fn remove_other_kind(&self, scope: &Scope, mode: Mode, outcome: &mut Outcome) {
+        for service in &scope.wanted {
+            let Some(known) = outcome.services.get_mut(&service.key()).filter(|known| known.error.is_none()) else {
+                continue;
+            };
+            if mode == Mode::Full && !matches!(known.state, ServiceState::Present(_)) {
+                continue;
+            }
+            let (remains, other) = match Kind::of(service) {
+                Kind::Classic => {
+                    let network = Network::new(self.shared.clone());
+                    (network.remains(service, &scope.cluster_name).await, &self.network as &dyn LoadBalancers)
+                }
+                Kind::Network => (Classic::new(self.shared.clone()).remains(service).await, &self.classic as _),
+                Kind::External => continue,
+            };
+            match remains {
+                Ok(false) => {}
+                Ok(true) => {
+                    let old = Scope { wanted: Vec::new(), unwanted: vec![service.clone()], ..scope.clone() };
+                    let removal = other.sync(&old, mode).await;
+                    outcome.changes.extend(removal.changes);
+                    known.error = removal.services.into_values().find_map(|service| service.error);
+                }
+                Err(error) => known.error = Some(error.context("look for a load balancer of the other type")),
+            }
+        }
     }
 }
 
@@ -50,6 +88,9 @@ impl LoadBalancers for ElasticLoadBalancers {
             if !part.wanted.is_empty() || !part.unwanted.is_empty() {
                 merge(&mut outcome, reconciler.sync(&part, mode).await);
             }
+        }
+        if self.shared.settings().allow_load_balancer_type_change && mode != Mode::Backends {
+            self.remove_other_kind(scope, mode, &mut outcome).await;
         }
         for service in scope.wanted.iter().filter(|service| Kind::of(service) == Kind::External) {
             outcome.services.insert(service.key(), ServiceOutcome::of(ServiceState::Elsewhere));

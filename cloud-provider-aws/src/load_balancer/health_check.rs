@@ -41,8 +41,8 @@ impl From<&config::HealthProbe> for ProbeMode {
 /// The health check of a network load balancer's target groups.
 ///
 /// External traffic policy Local is checked at its health check node port. Annotations override protocol, path and port,
-/// except where probes are shared; intervals and thresholds always follow annotations. Timeouts are never sent.
-pub fn network(service: &Service, probes: &ProbeMode) -> Result<HealthCheck> {
+/// except where probes are shared; intervals and thresholds always follow annotations. Timeouts are sent only `extended`.
+pub fn network(service: &Service, probes: &ProbeMode, extended: bool) -> Result<HealthCheck> {
     let local = predicates::only_local_traffic(service);
     let mut check = if local { local_traffic(service) } else { basic() };
     if let Some(protocol) = annotations::HEALTH_CHECK_PROTOCOL.of(service) {
@@ -73,7 +73,7 @@ pub fn network(service: &Service, probes: &ProbeMode) -> Result<HealthCheck> {
         }
         ProbeMode::NodePort | ProbeMode::Shared { .. } => {}
     }
-    annotations::HEALTH_CHECK_TIMEOUT.health_number(service)?;
+    check.timeout = annotations::HEALTH_CHECK_TIMEOUT.health_number(service)?.filter(|_| extended);
     for (annotation, value) in [
         (annotations::HEALTH_CHECK_INTERVAL, &mut check.interval),
         (annotations::HEALTH_CHECK_HEALTHY, &mut check.healthy),
@@ -97,6 +97,7 @@ fn basic() -> HealthCheck {
         interval: 30,
         healthy: 3,
         unhealthy: 3,
+        timeout: None,
     }
 }
 
@@ -112,6 +113,7 @@ fn local_traffic(service: &Service) -> HealthCheck {
         interval: 10,
         healthy: 2,
         unhealthy: 2,
+        timeout: None,
     }
 }
 
@@ -194,7 +196,8 @@ mod tests {
     }
 
     fn check(protocol: &str, port: &str, path: &str, interval: i32, healthy: i32, unhealthy: i32) -> HealthCheck {
-        HealthCheck { protocol: protocol.into(), port: port.into(), path: path.into(), interval, healthy, unhealthy }
+        let (protocol, port, path) = (protocol.into(), port.into(), path.into());
+        HealthCheck { protocol, port, path, interval, healthy, unhealthy, timeout: None }
     }
 
     /// aws.md 12.7.
@@ -258,17 +261,22 @@ mod tests {
             ),
         ];
         for (spec, probes, annotations, expected) in rows {
-            assert_eq!(network(&service(spec, &annotations), probes).unwrap(), expected, "{annotations:?}");
+            let service = service(spec, &annotations);
+            assert_eq!(network(&service, probes, false).unwrap(), expected, "{annotations:?}");
+            let timeout = annotations.iter().find(|(key, _)| *key == "healthcheck-timeout");
+            let timeout = timeout.map(|(_, value)| value.parse().unwrap());
+            assert_eq!(network(&service, probes, true).unwrap(), HealthCheck { timeout, ..expected });
         }
         for (key, value, text) in [
             ("healthcheck-timeout", "non-numeric", "failed to parse annotation"),
             ("healthcheck-port", "x", "Invalid health check port 'x'"),
             ("healthcheck-protocol", "udp", "Unsupported health check protocol"),
         ] {
-            let error = network(&service(cluster(), &[(key, value)]), &own).unwrap_err().to_string();
+            let error = network(&service(cluster(), &[(key, value)]), &own, false).unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("expecting"), "{error}");
         }
-        let error = network(&service(cluster(), &[]), &ProbeMode::Unknown("Odd".into())).unwrap_err().to_string();
+        let error =
+            network(&service(cluster(), &[]), &ProbeMode::Unknown("Odd".into()), false).unwrap_err().to_string();
         assert!(error.starts_with("Unsupported ClusterServiceLoadBalancerHealthProbeMode"), "{error}");
     }
 

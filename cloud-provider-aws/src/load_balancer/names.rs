@@ -18,6 +18,9 @@ pub const PROXY_PROTOCOL_POLICY: &str = "k8s-proxyprotocol-enabled";
 /// Description of rules for path MTU discovery; all network load balancers share them.
 pub const MTU_RULE: &str = "kubernetes.io/rule/nlb/mtu";
 
+/// Description of merged rules for health checks; all network load balancers share them.
+pub const SHARED_HEALTH_RULE: &str = "kubernetes.io/rule/nlb/health";
+
 const CLIENT_RULE: &str = "kubernetes.io/rule/nlb/client=";
 const HEALTH_RULE: &str = "kubernetes.io/rule/nlb/health=";
 const MAX_LOAD_BALANCER_NAME: usize = 32;

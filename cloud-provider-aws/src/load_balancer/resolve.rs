@@ -5,12 +5,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use cloud_provider::{
-    Error,
+    Error, Kind,
     cluster::objects::{Node, Object, Service},
     error::Result,
 };
@@ -20,7 +23,7 @@ use super::{annotations, listing::Listings, names, subnets};
 use crate::{
     Environment,
     client::{
-        Client,
+        self, Client,
         ec2_types::State,
         network::{Groups, RouteTable, RouteTables, SecurityGroup, Subnet, Tags},
     },
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     subnets: Aged<Vec<Subnet>>,
     route_tables: Aged<Vec<RouteTable>>,
     listings: Listings,
+    /// Whether tags of load balancers are read: where the configuration asks for it, and until AWS refuses it.
+    reads_tags: AtomicBool,
 }
 
 impl Shared {
@@ -64,6 +69,7 @@ impl Shared {
             subnets: Aged::new(NETWORK_AGE),
             route_tables: Aged::new(NETWORK_AGE),
             listings: Listings::default(),
+            reads_tags: AtomicBool::new(environment.settings.reconcile_load_balancer_tags),
         })
     }
 
@@ -209,6 +215,28 @@ impl Shared {
             chosen.extend(node_group(target, &tagged)?);
         }
         Ok(chosen)
+    }
+
+    /// Reads tags of load balancers where the configuration asks for it. Without the permission for it they are not read
+    /// any more, after one warning.
+    pub(crate) async fn read_tags<T, F>(&self, read: impl FnOnce() -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = client::Result<T>>,
+    {
+        if !self.reads_tags.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match read().await {
+            Err(error) if matches!(error.kind(), Kind::Denied { .. }) => {
+                tracing::warn!(
+                    %error,
+                    "ReconcileLoadBalancerTags needs the permission elasticloadbalancing:DescribeTags; it is off now"
+                );
+                self.reads_tags.store(false, Ordering::Relaxed);
+                Ok(None)
+            }
+            tags => Ok(Some(tags?)),
+        }
     }
 
     /// The tags of what is made for a service. Load balancers, target groups and listeners also name the service,

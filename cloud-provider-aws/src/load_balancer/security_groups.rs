@@ -1,10 +1,10 @@
 //! Steps on security groups that both kinds of load balancer take.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use cloud_provider::{Error, Kind, cloud::Applied, error::Result};
 
-use super::resolve::Shared;
+use super::{names, resolve::Shared};
 use crate::{
     client::{
         self,
@@ -57,6 +57,34 @@ pub(crate) async fn write_ingress(shared: &Shared, group: &SecurityGroup, diff: 
     }
 }
 
+/// Writes a diff that changes the rules of many load balancers: one after the other, first those that make room, and each
+/// in such a way that it lacks as few rules as possible for as short as possible.
+pub(crate) async fn write_in_turns(shared: &Shared, group: &SecurityGroup, diff: &IngressDiff) -> Result<()> {
+    let turn = |rule: &Rule| match rule.description.as_deref().unwrap_or_default() {
+        health if health.starts_with(names::SHARED_HEALTH_RULE) => names::SHARED_HEALTH_RULE.to_owned(),
+        other => other.to_owned(),
+    };
+    let mut turns: BTreeMap<String, IngressDiff> = BTreeMap::new();
+    for rule in &diff.add {
+        turns.entry(turn(rule)).or_default().add.push(rule.clone());
+    }
+    for rule in &diff.remove {
+        turns.entry(turn(rule)).or_default().remove.push(rule.clone());
+    }
+    let mut turns: Vec<IngressDiff> = turns.into_values().collect();
+    turns.sort_by_key(|turn| std::cmp::Reverse(turn.remove.len().saturating_sub(turn.add.len())));
+    let mut count = group.ingress.len();
+    for turn in turns {
+        let lacking = (count + turn.add.len()).saturating_sub(RULES);
+        let (first, rest) = turn.remove.split_at(lacking.min(turn.remove.len()));
+        revoke(shared, &group.id, first).await?;
+        authorize(shared, &group.id, &turn.add).await?;
+        revoke(shared, &group.id, rest).await?;
+        count = (count + turn.add.len()).saturating_sub(turn.remove.len());
+    }
+    Ok(())
+}
+
 /// Makes the inbound rules of a group exactly `wanted`, from a live read.
 pub(crate) async fn set_ingress(shared: &Shared, id: &str, wanted: &[Rule]) -> Result<()> {
     let group = shared.group(id).await?.ok_or_else(|| Error::not_found(format!("security group {id}")))?;
@@ -79,7 +107,8 @@ pub(crate) async fn authorize(shared: &Shared, id: &str, rules: &[Rule]) -> Resu
         Err(error) if error.code() == Some("RulesPerSecurityGroupLimitExceeded") => {
             let problem = format!(
                 "security group {id} has no room for {} more rules; ask AWS for a higher quota of rules per security \
-                 group, use fewer source ranges, or set DisableSecurityGroupIngress and write the rules yourself",
+                 group, use fewer source ranges, set MergeNodeSecurityGroupRules, or set DisableSecurityGroupIngress and \
+                 write the rules yourself",
                 rules.len()
             );
             Err(Error::new(Kind::Quota, problem).with_source(error))

@@ -213,7 +213,7 @@ mod tests {
 
     fn subnet(id: &str, zone: &str, tags: &[&str]) -> Subnet {
         let tags = tags.iter().map(|key| ((*key).to_owned(), "owned".to_owned())).collect();
-        Subnet { id: id.into(), vpc: "vpc-1".into(), zone: zone.into(), cidr: "10.0.0.0/24".into(), tags }
+        Subnet { id: id.into(), vpc: "vpc-1".into(), zone: zone.into(), cidr: "10.0.0.0/24".into(), ipv6: false, tags }
     }
 
     fn all() -> Vec<Subnet> {

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
 
 mod calls;
+mod driver;
 mod ecr;
 mod instances;
 mod network;
+mod options;
 mod permissions;
 mod routes;
 mod start;

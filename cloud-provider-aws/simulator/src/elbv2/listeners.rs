@@ -214,11 +214,14 @@ fn check_target(context: &mut Context<'_>, listener: &Listener) -> Result<(), Ap
 
 pub(crate) fn create(context: &mut Context<'_>, params: &Params<'_>) -> Result<Xml, ApiError> {
     let balancer = params.required("LoadBalancerArn")?.to_owned();
-    load_balancer(context, &balancer)?;
+    let dual_stack = load_balancer(context, &balancer)?.ip_address_type == "dualstack";
     let port = params.within("Port", 1, 65535)?;
     let port = port.ok_or_else(|| ApiError::validation("A port must be specified"))?;
     let protocol = params.one_of("Protocol", PROTOCOLS)?;
     let protocol = protocol.ok_or_else(|| ApiError::validation("A protocol must be specified"))?;
+    if dual_stack && protocol.contains("UDP") {
+        return Err(invalid_configuration("UDP listeners of a dualstack load balancer are not simulated"));
+    }
     let target_group = target(params)?.ok_or_else(|| params.missing("DefaultActions"))?;
     let mut listener = Listener {
         arn: String::new(),

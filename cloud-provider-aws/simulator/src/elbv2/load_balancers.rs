@@ -278,6 +278,21 @@ pub(crate) fn set_subnets(context: &mut Context<'_>, params: &Params<'_>) -> Res
         .text("IpAddressType", &balancer.ip_address_type))
 }
 
+/// Both families need an IPv6 range in every subnet, and there must be no listener over UDP.
+pub(crate) fn set_ip_address_type(context: &mut Context<'_>, params: &Params<'_>) -> Result<Xml, ApiError> {
+    let arn = params.required("LoadBalancerArn")?;
+    params.required("IpAddressType")?;
+    let before = load_balancer(context, arn)?.clone();
+    let ip_address_type = address_type(context.state, params, &before.subnets)?;
+    let over_udp = |protocol: &str| protocol.contains("UDP");
+    let mut own = context.state.listeners.values().filter(|listener| listener.load_balancer == arn);
+    if ip_address_type == "dualstack" && own.any(|listener| over_udp(&listener.protocol)) {
+        return Err(invalid_configuration("UDP listeners of a dualstack load balancer are not simulated"));
+    }
+    load_balancer(context, arn)?.ip_address_type = ip_address_type.into();
+    Ok(Xml::new().text("IpAddressType", ip_address_type))
+}
+
 /// Attributes by key, as both describe and modify answer them.
 pub(crate) fn attribute_items(attributes: &BTreeMap<String, String>) -> Xml {
     let item = |(key, value)| Xml::new().text("Key", key).text("Value", value);

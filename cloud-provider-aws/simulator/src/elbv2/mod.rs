@@ -24,6 +24,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::write("DeleteLoadBalancer", load_balancers::delete),
     Action::write("SetSecurityGroups", load_balancers::set_groups),
     Action::write("SetSubnets", load_balancers::set_subnets),
+    Action::write("SetIpAddressType", load_balancers::set_ip_address_type),
     Action::read("DescribeLoadBalancerAttributes", attributes::describe_of_load_balancer),
     Action::write("ModifyLoadBalancerAttributes", attributes::modify_of_load_balancer),
     Action::read("DescribeTargetGroups", target_groups::describe),

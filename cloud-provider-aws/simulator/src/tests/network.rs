@@ -382,6 +382,28 @@ fn subnets_can_be_exchanged() {
 }
 
 #[test]
+fn both_families_need_ipv6_in_every_subnet_and_no_udp() {
+    let Made { mut account, balancer, .. } = made(0);
+    let set = |kind| [("LoadBalancerArn", balancer.as_str()), ("IpAddressType", kind)];
+    assert_eq!(account.refused("elbv2:SetIpAddressType", &set("dualstack")), "InvalidConfigurationRequest");
+    assert_eq!(account.refused("elbv2:SetIpAddressType", &set("ipv6")), "ValidationError");
+    for (number, subnet) in account.core.state.subnets.values_mut().enumerate() {
+        subnet.ipv6_cidr = Some(format!("2001:db8:0:{number:x}::/64").parse().unwrap());
+    }
+    let body = account.good("elbv2:SetIpAddressType", &set("dualstack"));
+    assert_eq!(first(&body, "IpAddressType"), "dualstack");
+    let mut udp = group("t2");
+    udp.retain(|(key, _)| *key != "Protocol");
+    udp.push(("Protocol", "UDP"));
+    let group = first(&account.good("elbv2:CreateTargetGroup", &udp), "TargetGroupArn");
+    let over_udp = listener(&balancer, "UDP", "53", &group);
+    assert_eq!(account.refused("elbv2:CreateListener", &over_udp), "InvalidConfigurationRequest");
+    account.good("elbv2:SetIpAddressType", &set("ipv4"));
+    account.good("elbv2:CreateListener", &over_udp);
+    assert_eq!(account.refused("elbv2:SetIpAddressType", &set("dualstack")), "InvalidConfigurationRequest");
+}
+
+#[test]
 fn attributes_are_checked() {
     let Made { mut account, balancer, group, .. } = made(0);
     let pair = |key, value| [("Attributes.member.1.Key", key), ("Attributes.member.1.Value", value)];

@@ -1,7 +1,9 @@
 //! The calls about network load balancers.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_elasticloadbalancingv2::types::{
-    self as sdk, Action, ActionTypeEnum, Certificate, LoadBalancerAttribute, LoadBalancerSchemeEnum,
+    self as sdk, Action, ActionTypeEnum, Certificate, IpAddressType, LoadBalancerAttribute, LoadBalancerSchemeEnum,
     LoadBalancerTypeEnum, ProtocolEnum, Tag, TargetDescription, TargetGroupAttribute, TargetTypeEnum,
 };
 use cloud_provider::cloud::Access;
@@ -19,6 +21,8 @@ const LEAVING: &str = "Target.DeregistrationInProgress";
 const PAGE: i32 = 400;
 /// How many targets one call registers or deregisters, as upstream has it.
 pub const TARGETS: usize = 100;
+/// How many resources one call about tags may name.
+pub const TAGGED: usize = 20;
 
 impl Client {
     /// The load balancer with this name, of any type.
@@ -63,6 +67,7 @@ impl Client {
             .r#type(LoadBalancerTypeEnum::Network)
             .set_scheme(new.internal.then_some(LoadBalancerSchemeEnum::Internal))
             .set_subnet_mappings(Some(new.subnets.iter().map(subnet_mapping).collect()))
+            .set_ip_address_type(new.dual_stack.then_some(IpAddressType::Dualstack))
             .set_security_groups((!security_groups.is_empty()).then(|| security_groups.to_vec()))
             .set_tags(tags(&new.tags));
         let answer = self.call(SERVICE, OPERATION, Access::Write, request.send()).await?;
@@ -81,6 +86,42 @@ impl Client {
         let request = self.elbv2().set_security_groups().load_balancer_arn(arn);
         let request = request.set_security_groups(Some(groups.to_vec())).send();
         self.call(SERVICE, "SetSecurityGroups", Access::Write, request).await.map(drop)
+    }
+
+    /// Replaces the subnets of a load balancer and the addresses given for them.
+    pub async fn set_subnets(&self, arn: &str, subnets: &[SubnetMapping]) -> Result<()> {
+        let request = self.elbv2().set_subnets().load_balancer_arn(arn);
+        let request = request.set_subnet_mappings(Some(subnets.iter().map(subnet_mapping).collect())).send();
+        self.call(SERVICE, "SetSubnets", Access::Write, request).await.map(drop)
+    }
+
+    /// Gives a load balancer IPv6 addresses besides those of IPv4, or takes them away.
+    pub async fn set_dual_stack(&self, arn: &str, dual_stack: bool) -> Result<()> {
+        let kind = if dual_stack { IpAddressType::Dualstack } else { IpAddressType::Ipv4 };
+        let request = self.elbv2().set_ip_address_type().load_balancer_arn(arn).ip_address_type(kind).send();
+        self.call(SERVICE, "SetIpAddressType", Access::Write, request).await.map(drop)
+    }
+
+    /// The tags of load balancers, target groups and listeners, by ARN. Upstream's documented policy does not permit to
+    /// read them, so this is only for configurations that ask for it.
+    pub async fn network_tags(&self, arns: &[String]) -> Result<BTreeMap<String, Tags>> {
+        let mut all = BTreeMap::new();
+        for arns in arns.chunks(TAGGED) {
+            let request = self.elbv2().describe_tags().set_resource_arns(Some(arns.to_vec())).send();
+            let answer = self.call(SERVICE, "DescribeTags", Access::Read, request).await?;
+            for found in answer.tag_descriptions.unwrap_or_default() {
+                let tags = found.tags.unwrap_or_default().into_iter();
+                let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect();
+                all.insert(found.resource_arn.unwrap_or_default(), tags);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sets tags of load balancers, target groups and listeners, at most [`TAGGED`]; others stay.
+    pub async fn add_network_tags(&self, arns: &[String], new_tags: &Tags) -> Result<()> {
+        let request = self.elbv2().add_tags().set_resource_arns(Some(arns.to_vec())).set_tags(tags(new_tags)).send();
+        self.call(SERVICE, "AddTags", Access::Write, request).await.map(drop)
     }
 
     /// The attributes of a load balancer.
@@ -194,6 +235,7 @@ impl Client {
             .health_check_interval_seconds(check.interval)
             .healthy_threshold_count(check.healthy)
             .unhealthy_threshold_count(check.unhealthy)
+            .set_health_check_timeout_seconds(check.timeout)
             .set_health_check_path(path(check))
             .set_tags(tags(&new.tags));
         let answer = self.call(SERVICE, OPERATION, Access::Write, request.send()).await?;
@@ -210,6 +252,7 @@ impl Client {
             .health_check_port(&check.port)
             .healthy_threshold_count(check.healthy)
             .unhealthy_threshold_count(check.unhealthy)
+            .set_health_check_timeout_seconds(check.timeout)
             .set_health_check_path(path(check));
         self.call(SERVICE, "ModifyTargetGroup", Access::Write, request.send()).await.map(drop)
     }
@@ -307,7 +350,7 @@ fn text<T: AsRef<str>>(value: Option<T>) -> String {
 }
 
 fn load_balancer(found: sdk::LoadBalancer) -> Option<LoadBalancer> {
-    let subnets = found.availability_zones.unwrap_or_default().into_iter().filter_map(|zone| zone.subnet_id);
+    let subnets = found.availability_zones.unwrap_or_default().into_iter().filter_map(zone);
     Some(LoadBalancer {
         arn: found.load_balancer_arn.filter(|arn| !arn.is_empty())?,
         name: text(found.load_balancer_name),
@@ -316,7 +359,17 @@ fn load_balancer(found: sdk::LoadBalancer) -> Option<LoadBalancer> {
         state: text(found.state.and_then(|state| state.code).as_ref().map(sdk::LoadBalancerStateEnum::as_str)),
         vpc: text(found.vpc_id),
         subnets: subnets.collect(),
+        dual_stack: found.ip_address_type == Some(IpAddressType::Dualstack),
         security_groups: found.security_groups.unwrap_or_default(),
+    })
+}
+
+fn zone(zone: sdk::AvailabilityZone) -> Option<SubnetMapping> {
+    let addresses = zone.load_balancer_addresses.unwrap_or_default();
+    Some(SubnetMapping {
+        subnet: zone.subnet_id?,
+        allocation: addresses.iter().find_map(|address| address.allocation_id.clone()),
+        private_address: addresses.iter().find_map(|address| address.private_ipv4_address.clone()),
     })
 }
 
@@ -347,6 +400,7 @@ fn target_group(found: sdk::TargetGroup) -> Option<TargetGroup> {
             interval: found.health_check_interval_seconds.unwrap_or_default(),
             healthy: found.healthy_threshold_count.unwrap_or_default(),
             unhealthy: found.unhealthy_threshold_count.unwrap_or_default(),
+            timeout: found.health_check_timeout_seconds,
         },
         load_balancers: found.load_balancer_arns.unwrap_or_default(),
     })

@@ -76,6 +76,7 @@ impl Client {
                         vpc: subnet.vpc_id.unwrap_or_default(),
                         zone: subnet.availability_zone.unwrap_or_default(),
                         cidr: subnet.cidr_block.unwrap_or_default(),
+                        ipv6: subnet.ipv6_cidr_block_association_set.unwrap_or_default().iter().any(is_associated),
                         tags: tags(subnet.tags),
                     })
                 });
@@ -213,6 +214,11 @@ impl Client {
         let call = self.call(Service::Ec2, "DeleteTags", Access::Write, request);
         self.timed("delete_tags", call).await.map(drop)
     }
+}
+
+fn is_associated(range: &sdk::SubnetIpv6CidrBlockAssociation) -> bool {
+    let state = range.ipv6_cidr_block_state.as_ref().and_then(|state| state.state.as_ref());
+    state.is_none_or(|state| *state == sdk::SubnetCidrBlockStateCode::Associated)
 }
 
 fn filter<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Filter {

@@ -129,7 +129,9 @@ impl GroupOrder {
 ///
 /// The first thing that is wrong.
 pub(super) fn check(service: &Service, settings: &Settings) -> Result<()> {
-    refuse_other_kind(service)?;
+    if !settings.allow_load_balancer_type_change {
+        refuse_other_kind(service)?;
+    }
     if a::TARGET_GROUP_ATTRIBUTES.of(service).is_some() {
         let problem = "target group attributes annotation is only supported for NLB";
         return Err(Error::invalid(a::TARGET_GROUP_ATTRIBUTES.key, problem));
@@ -168,20 +170,6 @@ fn refuse_other_kind(service: &Service) -> Result<()> {
         return Err(change_of_type("Classic Load Balancer"));
     }
     Ok(())
-}
-
-/// Whether the service wants proxy protocol.
-fn proxy_protocol(service: &Service) -> Result<bool> {
-    match a::PROXY_PROTOCOL.filled(service) {
-        None => Ok(false),
-        Some("*") => Ok(true),
-        Some(value) => {
-            let key = a::PROXY_PROTOCOL.key;
-            let problem =
-                format!("annotation {key:?}={value:?} detected, but the only value supported currently is '*'");
-            Err(Error::invalid(key, problem))
-        }
-    }
 }
 
 /// The policy that switches proxy protocol on.
@@ -242,7 +230,7 @@ impl Balancer {
             additional_tags: a::ADDITIONAL_TAGS.pairs(service),
             attributes: attributes::wanted(service)?,
             health_check,
-            proxy_protocol: proxy_protocol(service)?,
+            proxy_protocol: a::PROXY_PROTOCOL.asterisk(service)?,
             ssl_policy: ssl_policy(service),
         })
     }

@@ -15,7 +15,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -46,8 +46,6 @@ pub(crate) struct Classic {
     shared: Arc<Shared>,
     /// The additional tags that load balancers have, by name, as far as this process wrote or presumed them.
     tags: Mutex<HashMap<String, Tags>>,
-    /// Whether tags are read: where the configuration asks for it, and until AWS refuses it.
-    reads_tags: AtomicBool,
 }
 
 /// What names mean.
@@ -68,8 +66,18 @@ pub(crate) struct Made {
 
 impl Classic {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let reads_tags = AtomicBool::new(shared.settings().reconcile_load_balancer_tags);
-        Self { shared, tags: Mutex::default(), reads_tags }
+        Self { shared, tags: Mutex::default() }
+    }
+
+    /// Whether there is a classic load balancer of the service, or the group that was made for one.
+    pub(crate) async fn remains(&self, service: &Service) -> Result<bool> {
+        let name = names::load_balancer(service.uid());
+        if self.shared.listings().classic(self.shared.client(), &name).await?.is_some() {
+            return Ok(true);
+        }
+        let group = names::classic_group(&name);
+        let owned = |tags: &Tags| self.shared.cluster_id().owns(tags) == Ok(true);
+        Ok(self.shared.groups().await?.iter().any(|other| other.name == group && owned(&other.tags)))
     }
 
     async fn backends(&self, service: &Service, scope: &Scope, groups: &[SecurityGroup]) -> Result<Backends> {
@@ -84,18 +92,9 @@ impl Classic {
 
     /// The tags of a load balancer, where they are read or remembered.
     async fn known_tags(&self, name: &str) -> Result<Option<Tags>> {
-        if self.reads_tags.load(Ordering::Relaxed) {
-            match self.shared.client().classic_tags(name).await {
-                Ok(tags) => return Ok(Some(tags)),
-                Err(error) if matches!(error.kind(), Kind::Denied { .. }) => {
-                    tracing::warn!(
-                        %error,
-                        "ReconcileLoadBalancerTags needs the permission elasticloadbalancing:DescribeTags; it is off now"
-                    );
-                    self.reads_tags.store(false, Ordering::Relaxed);
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let read = || async { self.shared.client().classic_tags(name).await };
+        if let Some(tags) = self.shared.read_tags(read).await? {
+            return Ok(Some(tags));
         }
         Ok(self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
     }
@@ -216,7 +215,9 @@ impl Model for Classic {
         };
         let mut observed = Observed { balancer, groups: resolved.groups.clone(), ..Observed::default() };
         let Some(balancer) = observed.balancer.clone() else {
-            if matches!(desired.goal, Goal::Balancer(..)) && listings.network(client, &desired.name).await?.is_some() {
+            let refused =
+                !self.shared.settings().allow_load_balancer_type_change && matches!(desired.goal, Goal::Balancer(..));
+            if refused && listings.network(client, &desired.name).await?.is_some() {
                 return Err(change_of_type("Classic Load Balancer"));
             }
             return Ok(observed);

@@ -9,7 +9,7 @@ use cloud_provider::{Error, cloud::Applied, error::Result};
 
 use super::{
     Network,
-    node_rules::node_rules,
+    node_rules::{NodeRules, node_rules},
     operation::{Operation, SecurityGroupRef, Step, TargetGroupRef},
 };
 use crate::{
@@ -63,6 +63,15 @@ impl Made {
         }
     }
 
+    /// Rules from a security group that may only now be there.
+    fn node_rules(&self, rules: Option<&NodeRules>) -> Result<Option<NodeRules>> {
+        let known = |rules: &NodeRules| {
+            let id = |group| self.security_group(group).map(SecurityGroupRef::Id);
+            Ok(NodeRules { source: rules.source.as_ref().map(id).transpose()?, ..rules.clone() })
+        };
+        rules.map(known).transpose()
+    }
+
     fn security_groups(&self, groups: &[SecurityGroupRef]) -> Result<Vec<String>> {
         groups.iter().map(|group| self.security_group(group)).collect()
     }
@@ -88,11 +97,18 @@ impl Network {
             Step::SetAttributes { arn, attributes } => {
                 client.modify_load_balancer_attributes(&made.load_balancer(arn)?, attributes).await?;
             }
+            Step::SetSubnets { arn, subnets } => client.set_subnets(arn, subnets).await?,
+            Step::SetDualStack { arn, dual_stack } => client.set_dual_stack(arn, *dual_stack).await?,
+            Step::AddTags { arns, tags } => client.add_network_tags(arns, tags).await?,
             Step::DeleteLoadBalancer { arn, .. } => gone(client.delete_network_load_balancer(arn).await)?,
             Step::NodeRules { group, load_balancer, rules, .. } => {
                 if let Some(group) = shared.group(group).await? {
+                    let rules = made.node_rules(rules.as_ref())?;
                     let diff = node_rules(&group, load_balancer, rules.as_ref());
-                    security_groups::write_ingress(shared, &group, &diff).await?;
+                    match rules.is_some_and(|rules| rules.merged) {
+                        true => security_groups::write_in_turns(shared, &group, &diff).await?,
+                        false => security_groups::write_ingress(shared, &group, &diff).await?,
+                    }
                 } else {
                     shared.forget_groups();
                 }

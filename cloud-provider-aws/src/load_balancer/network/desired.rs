@@ -3,37 +3,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_provider::{
-    Error, Kind,
-    cluster::objects::{Key, Object, Service, ServicePort},
+    Error,
+    cluster::objects::{Key, Object, Service},
     error::Result,
     service::source_ranges,
 };
-use ipnet::IpNet;
 
-use super::node_rules::NodeRules;
+use super::{
+    addresses::{self, Clients, Families},
+    attributes,
+    node_rules::NodeRules,
+    ports::{self, Port},
+};
 use crate::{
     client::{
-        elbv2::{Attributes, HealthCheck, ListenerSettings, NewLoadBalancer, NewTargetGroup, SubnetMapping},
-        network::{Rule, Source, Subnet, Tags},
+        elbv2::{Attributes, NewLoadBalancer},
+        network::{Subnet, Tags},
     },
     cluster_id::ClusterId,
     config::{NlbSecurityGroups, Settings},
     load_balancer::{
-        annotations::{self, Annotation, SslPorts},
-        health_check::{self, ProbeMode, TRAFFIC_PORT},
-        names::{self, TargetGroupName},
+        annotations,
+        health_check::{self, ProbeMode},
+        names,
         security_groups::NamedGroup,
     },
 };
 
 /// The target type of all target groups.
 pub(super) const INSTANCE: &str = "instance";
-const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
-const ACCESS_LOGS: &str = "access_logs.s3.enabled";
-const ACCESS_LOGS_BUCKET: &str = "access_logs.s3.bucket";
-const ACCESS_LOGS_PREFIX: &str = "access_logs.s3.prefix";
-const PRESERVE_CLIENT_IP: &str = "preserve_client_ip.enabled";
-const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
 
 /// What is looked up for a service before.
 #[derive(Debug, Clone, Default)]
@@ -72,10 +70,18 @@ pub(crate) struct Desired {
 /// The load balancer with all that belongs to it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    /// How it is made; later only the name counts.
+    /// How it is made; later only the name counts, and the subnets where they are followed.
     pub(super) load_balancer: NewLoadBalancer,
     /// The ranges of the subnets it is made in.
     pub(super) cidrs: BTreeSet<String>,
+    /// Whether all of them have an IPv6 range.
+    pub(super) ipv6: bool,
+    /// Whether one that is there moves to those subnets.
+    pub(super) moves: bool,
+    /// The families of its addresses.
+    pub(super) families: Families,
+    /// Who may be a client.
+    pub(super) clients: Clients,
     /// One for each port of the service.
     pub(super) ports: Vec<Port>,
     /// The instances behind all target groups.
@@ -92,15 +98,6 @@ pub(crate) struct Wanted {
     pub(super) node_groups: BTreeSet<String>,
 }
 
-/// A port: a listener and the target group behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Port {
-    /// The listener.
-    pub(super) listener: ListenerSettings,
-    /// The target group.
-    pub(super) group: NewTargetGroup,
-}
-
 /// The security groups of a load balancer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Security {
@@ -109,8 +106,8 @@ pub(crate) enum Security {
     AsIs,
     /// The user's.
     Listed(Vec<String>),
-    /// One of ours with these rules.
-    Managed(Vec<Rule>),
+    /// One of ours, with rules for the ports.
+    Managed,
 }
 
 /// The name and managed security group of a service's load balancer, from which everything that belongs to it is found.
@@ -138,29 +135,17 @@ pub(super) fn check(service: &Service, settings: &Settings) -> Result<()> {
         let problem = format!("BYO extra security group annotation {:?} is not supported by NLB", extra.key);
         return Err(Error::invalid(extra.key, problem));
     }
-    let ports = &service.spec.ports;
-    let group_attributes = target_group_attributes(service)?;
-    if group_attributes.get(PRESERVE_CLIENT_IP).is_some_and(|value| value == "false")
-        && ports.iter().any(|port| port.protocol == "UDP")
-    {
-        return Err(bad_attributes("client IP preservation can't be disabled for UDP ports"));
-    }
+    let extended = settings.nlb_extensions;
+    attributes::of_target_groups(service, extended)?;
     let affinity = service.spec.session_affinity.as_deref().unwrap_or("None");
     if affinity != "None" {
         return Err(Error::invalid("spec.sessionAffinity", format!("unsupported load balancer affinity: {affinity}")));
     }
-    let Some(first) = ports.first() else {
-        return Err(Error::invalid("spec.ports", "requested load balancer with no ports"));
-    };
-    if ports.iter().any(|port| port.protocol != first.protocol) {
-        return Err(Error::invalid("spec.ports", "mixed protocol is not supported for LoadBalancer"));
-    }
+    ports::check(service, extended)?;
     source_ranges::of(service)?;
-    if !matches!(first.protocol.as_str(), "TCP" | "UDP") {
-        let problem = format!("Protocol {} not supported by LoadBalancer", first.protocol);
-        return Err(Error::new(Kind::Invalid { field: "spec.ports".into() }, problem));
-    }
-    health_check::network(service, &ProbeMode::from(&settings.health_probe))?;
+    ports::check_protocols(service)?;
+    health_check::network(service, &ProbeMode::from(&settings.health_probe), extended)?;
+    Families::of(service, extended)?;
     if service.spec.load_balancer_ip.as_deref().is_some_and(|address| !address.is_empty()) {
         return Err(Error::invalid("spec.loadBalancerIP", "LoadBalancerIP cannot be specified for AWS ELB"));
     }
@@ -172,186 +157,44 @@ pub(super) fn check(service: &Service, settings: &Settings) -> Result<()> {
 
 /// What shall be for a service that is [`check`]ed.
 pub(super) fn wanted(service: &Service, settings: &Settings, resolved: &Resolved) -> Result<Wanted> {
-    let check = health_check::network(service, &ProbeMode::from(&settings.health_probe))?;
-    let ranges = source_ranges::of(service)?;
-    let ports = ports(service, &check, resolved);
+    let extended = settings.nlb_extensions;
+    let check = health_check::network(service, &ProbeMode::from(&settings.health_probe), extended)?;
+    let clients = Clients::of(service)?;
+    let ports = ports::of(service, &check, resolved);
     let security = match settings.nlb_security_groups {
         NlbSecurityGroups::Managed => {
             let listed = annotations::SECURITY_GROUPS.list(service);
-            if listed.is_empty() { Security::Managed(ingress(&ports, &ranges)) } else { Security::Listed(listed) }
+            if listed.is_empty() { Security::Managed } else { Security::Listed(listed) }
         }
         _ => Security::AsIs,
     };
+    let node_rules =
+        NodeRules { merged: settings.merge_node_security_group_rules, ..ports::node_rules(&ports, &clients.ranges) };
     Ok(Wanted {
         load_balancer: NewLoadBalancer {
             name: names::load_balancer(service.uid()),
             internal: annotations::is_internal(service),
-            subnets: subnet_mappings(service, &resolved.subnets),
+            subnets: addresses::mappings(service, &resolved.subnets),
+            dual_stack: false,
             tags: resolved.tags.clone(),
         },
-        cidrs: cidrs(&resolved.subnets),
+        cidrs: addresses::cidrs(&resolved.subnets),
+        ipv6: addresses::all_ipv6(&resolved.subnets),
+        moves: settings.reconcile_load_balancer_subnets,
+        families: Families::of(service, extended)?,
         instances: resolved.instances.clone(),
-        attributes: attributes(service)?,
-        group_attributes: target_group_attributes(service)?,
+        attributes: attributes::of_load_balancer(service)?,
+        group_attributes: attributes::of_target_groups(service, extended)?,
         security,
-        node_rules: (!settings.disable_security_group_ingress).then(|| node_rules(&ports, &ranges)),
+        node_rules: (!settings.disable_security_group_ingress).then_some(node_rules),
         node_groups: resolved.node_groups.clone(),
+        clients,
         ports,
     })
 }
 
-/// The IPv4 ranges of subnets.
-pub(super) fn cidrs(subnets: &[Subnet]) -> BTreeSet<String> {
-    subnets.iter().map(|subnet| subnet.cidr.clone()).filter(|cidr| !cidr.is_empty()).collect()
-}
-
-/// Ports without a node port get neither listener nor target group.
-fn ports(service: &Service, check: &HealthCheck, resolved: &Resolved) -> Vec<Port> {
-    let ssl = SslPorts::of(service);
-    let served = service.spec.ports.iter().filter(|port| port.node_port != 0);
-    served.map(|port| self::port(service, port, &ssl, check, resolved)).collect()
-}
-
-fn port(service: &Service, port: &ServicePort, ssl: &SslPorts, check: &HealthCheck, resolved: &Resolved) -> Port {
-    let mut listener =
-        ListenerSettings { port: port.port, protocol: port.protocol.clone(), ssl_policy: None, certificate: None };
-    let mut traffic = port.protocol.clone();
-    let certificate = annotations::SSL_CERT.filled(service);
-    if let Some(certificate) = certificate.filter(|_| port.protocol != "UDP" && ssl.contains(port.port, &port.name)) {
-        listener.protocol = "TLS".to_owned();
-        listener.certificate = Some(certificate.to_owned());
-        listener.ssl_policy = annotations::SSL_NEGOTIATION_POLICY.filled(service).map(str::to_owned);
-        if annotations::BACKEND_PROTOCOL.of(service) == Some("ssl") {
-            traffic = "TLS".to_owned();
-        }
-    }
-    let key = service.key();
-    let name = TargetGroupName {
-        cluster_id: resolved.cluster_id.as_str(),
-        namespace: &key.namespace,
-        name: &key.name,
-        service_port: port.port,
-        node_port: port.node_port,
-        protocol: &traffic,
-        target_type: INSTANCE,
-        health_protocol: &check.protocol,
-        health_interval: check.interval,
-    };
-    let group = NewTargetGroup {
-        name: name.build(),
-        port: port.node_port,
-        health_check: check.clone(),
-        tags: resolved.tags.clone(),
-        protocol: traffic.clone(),
-    };
-    Port { listener, group }
-}
-
-/// The addresses that annotations pair with subnets count when a load balancer is made.
-///
-/// # Errors
-///
-/// Where there is not one for each subnet.
-pub(super) fn check_addresses(service: &Service, subnets: usize) -> Result<()> {
-    for (annotation, what) in
-        [(annotations::EIP_ALLOCATIONS, "EIP AllocationIDs"), (annotations::PRIVATE_ADDRESSES, "Private IPv4Addresses")]
-    {
-        if let Some(list) = annotation.raw_list(service).filter(|list| list.len() != subnets) {
-            let problem = format!(
-                "error creating load balancer: Must have same number of {what} ({}) and SubnetIDs ({subnets})",
-                list.len(),
-            );
-            return Err(Error::invalid(annotation.key, problem));
-        }
-    }
-    Ok(())
-}
-
-/// One mapping per subnet, with the addresses that annotations pair with them.
-fn subnet_mappings(service: &Service, subnets: &[Subnet]) -> Vec<SubnetMapping> {
-    let list = |annotation: Annotation| annotation.raw_list(service).unwrap_or_default();
-    let (allocations, addresses) = (list(annotations::EIP_ALLOCATIONS), list(annotations::PRIVATE_ADDRESSES));
-    let mapping = |(index, subnet): (usize, &Subnet)| SubnetMapping {
-        subnet: subnet.id.clone(),
-        allocation: allocations.get(index).cloned(),
-        private_address: addresses.get(index).cloned(),
-    };
-    subnets.iter().enumerate().map(mapping).collect()
-}
-
-/// Attributes whose annotations are absent are switched off, as upstream does.
-fn attributes(service: &Service) -> Result<Attributes> {
-    let cross_zone = annotations::CROSS_ZONE.boolean(service)?.unwrap_or_default();
-    let logs = annotations::ACCESS_LOG_ENABLED.boolean(service)?.unwrap_or_default();
-    let mut attributes =
-        Attributes::from([(CROSS_ZONE.into(), cross_zone.to_string()), (ACCESS_LOGS.into(), logs.to_string())]);
-    if logs {
-        for (key, annotation) in
-            [(ACCESS_LOGS_BUCKET, annotations::ACCESS_LOG_BUCKET), (ACCESS_LOGS_PREFIX, annotations::ACCESS_LOG_PREFIX)]
-        {
-            if let Some(value) = annotation.filled(service) {
-                attributes.insert(key.into(), value.to_owned());
-            }
-        }
-    }
-    Ok(attributes)
-}
-
-fn target_group_attributes(service: &Service) -> Result<Attributes> {
-    let attributes = annotations::TARGET_GROUP_ATTRIBUTES.pairs(service);
-    for (key, value) in &attributes {
-        match (key.as_str(), value.as_str()) {
-            (PRESERVE_CLIENT_IP | PROXY_PROTOCOL, "true" | "false") => {}
-            (_, "") => return Err(bad_attributes(format!("attribute value is empty for {key:?}"))),
-            (PRESERVE_CLIENT_IP | PROXY_PROTOCOL, _) => {
-                return Err(bad_attributes(format!("invalid attribute value for {key:?}: {value}")));
-            }
-            _ => {
-                let problem = format!("the attribute {key:?} is not supported by the controller or is invalid");
-                return Err(bad_attributes(problem));
-            }
-        }
-    }
-    Ok(attributes)
-}
-
-fn bad_attributes(problem: impl std::fmt::Display) -> Error {
-    let problem = format!("error validating target group attributes: {problem}");
-    Error::invalid(annotations::TARGET_GROUP_ATTRIBUTES.key, problem)
-}
-
-/// The rules of the managed security group: every listener's port, and path MTU discovery. TLS is TCP to EC2.
-fn ingress(ports: &[Port], ranges: &BTreeSet<IpNet>) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    for range in ranges {
-        for port in ports {
-            let protocol = if port.listener.protocol == "UDP" { "udp" } else { "tcp" };
-            rules.push(Rule::new(protocol, Some((port.listener.port, port.listener.port)), Source::range(range)));
-        }
-        if matches!(range, IpNet::V4(_)) {
-            rules.push(Rule::new("icmp", Some((3, 4)), Source::range(range)));
-        }
-    }
-    rules
-}
-
-fn node_rules(ports: &[Port], ranges: &BTreeSet<IpNet>) -> NodeRules {
-    let client_ports: BTreeSet<i32> = ports.iter().map(|port| port.group.port).collect();
-    let checked = |port: &Port| {
-        let check = &port.group.health_check;
-        if check.port == TRAFFIC_PORT { Some(port.group.port) } else { check.port.parse().ok() }
-    };
-    NodeRules {
-        protocol: if ports.iter().any(|port| port.group.protocol == "UDP") { "udp" } else { "tcp" },
-        health_ports: ports.iter().filter_map(checked).collect(),
-        clients: ranges.clone(),
-        subnets: BTreeSet::new(),
-        client_ports,
-    }
-}
-
-/// The target groups wanted, by the port and protocol of their listeners.
 impl Wanted {
+    /// The target groups wanted, by the port and protocol of their listeners.
     pub(super) fn by_listener(&self) -> BTreeMap<(i32, &str), &Port> {
         self.ports.iter().map(|port| ((port.listener.port, port.listener.protocol.as_str()), port)).collect()
     }

@@ -3,12 +3,16 @@
 //! Each service has its own, with a listener and a target group for each port. Everything is found by names that are made
 //! from the service and the cluster, so that nothing is lost when a round ends half way.
 
+mod addresses;
 mod apply;
+mod attributes;
 mod desired;
+mod merged_rules;
 mod node_rules;
 mod observed;
 mod operation;
 mod plan;
+mod ports;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +31,8 @@ use self::{
     operation::Operation,
     plan::Cluster,
 };
-use super::resolve::Shared;
+use super::{names, resolve::Shared};
+use crate::client::network::SecurityGroup;
 
 /// How long until a removal that does not settle is looked at again.
 const REMOVAL: Duration = Duration::from_secs(2);
@@ -45,6 +50,23 @@ impl Network {
     fn cluster(&self) -> Cluster<'_> {
         let keep_node_groups = self.shared.settings().disable_security_group_ingress;
         Cluster { id: self.shared.cluster_id(), keep_node_groups }
+    }
+
+    /// Whether there is a network load balancer of the service, or something that was made for one.
+    pub(crate) async fn remains(&self, service: &Service, cluster_name: &str) -> Result<bool> {
+        let shared = &self.shared;
+        let resolved = Resolved { cluster_name: cluster_name.to_owned(), ..Resolved::default() };
+        let desired = desired::identity(service, &resolved);
+        let found = shared.listings().network(shared.client(), &desired.name).await?;
+        if Self::network(&desired.name, found)?.is_some() || !self.leftovers(&desired).await?.is_empty() {
+            return Ok(true);
+        }
+        let rule = names::client_rule(&desired.name);
+        let serves = |group: &SecurityGroup| group.ingress.iter().any(|it| it.description.as_deref() == Some(&rule));
+        let own = |group: &SecurityGroup| {
+            group.name == desired.managed_group.name && shared.cluster_id().owns(&group.tags) == Ok(true)
+        };
+        Ok(shared.groups().await?.iter().any(|group| own(group) || serves(group)))
     }
 }
 
@@ -114,8 +136,9 @@ impl Model for Network {
                 self.shared.listings().written(&desired.name);
             }
         })?;
-        if observed.load_balancer.is_none() {
-            desired::check_addresses(scope.only()?.0, resolved.subnets.len())?;
+        let moves = desired.wanted.as_ref().is_some_and(|wanted| wanted.moves) && mode != Mode::Backends;
+        if observed.load_balancer.is_none() || moves {
+            addresses::check_addresses(scope.only()?.0, resolved.subnets.len())?;
         }
         Ok(observed)
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::{merged_rules, operation::SecurityGroupRef};
 use crate::{
     client::network::{Rule, SecurityGroup, Source, Traffic},
     load_balancer::{names, security_groups::IngressDiff},
@@ -15,40 +16,59 @@ use crate::{
 /// What the nodes have to let in for one load balancer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NodeRules {
-    /// `tcp` or `udp`, of client traffic.
-    pub(super) protocol: &'static str,
-    /// The node ports.
-    pub(super) client_ports: BTreeSet<i32>,
+    /// The node ports, with `tcp` or `udp`.
+    pub(super) client_ports: BTreeSet<(&'static str, i32)>,
     /// The ports of health checks, over TCP.
     pub(super) health_ports: BTreeSet<i32>,
     /// Who may be a client; the load balancer keeps client addresses.
     pub(super) clients: BTreeSet<IpNet>,
     /// The ranges of the load balancer's subnets, where health checks come from.
     pub(super) subnets: BTreeSet<String>,
+    /// Whether there are clients over IPv6: the load balancer hides them behind its own addresses.
+    pub(super) dual_stack: bool,
+    /// Whether rules may be merged to ranges of ports.
+    pub(super) merged: bool,
+    /// The load balancer's security group, which alone is let in where it is given.
+    pub(super) source: Option<SecurityGroupRef>,
 }
 
 impl NodeRules {
-    fn client_traffic(&self) -> Vec<Traffic> {
-        let sources: Vec<Source> = self.clients.iter().map(Source::range).collect();
-        traffic(self.protocol, &self.client_ports, &sources)
+    pub(super) fn client_traffic(&self) -> Vec<Traffic> {
+        if let Some(source) = &self.source {
+            let source = Source::group_id(source.to_string());
+            return vec![Traffic { protocol: "-1".to_owned(), ports: None, source }];
+        }
+        let arrives = |range: &&IpNet| !self.dual_stack || matches!(range, IpNet::V4(_));
+        let mut sources: Vec<Source> = self.clients.iter().filter(arrives).map(Source::range).collect();
+        if self.dual_stack && !self.lets_in_all_ipv4() {
+            sources.extend(self.subnet_sources().filter(|source| !sources.contains(source)).collect::<Vec<_>>());
+        }
+        traffic(&self.client_ports, &sources)
     }
 
     /// None where client traffic covers it.
-    fn health_traffic(&self) -> Vec<Traffic> {
-        let everybody =
-            matches!(self.clients.iter().collect::<Vec<_>>()[..], [IpNet::V4(range)] if range.prefix_len() == 0);
-        if everybody && self.protocol == "tcp" && self.health_ports == self.client_ports {
+    pub(super) fn health_traffic(&self) -> Vec<Traffic> {
+        let over_tcp: BTreeSet<(&str, i32)> = self.health_ports.iter().map(|port| ("tcp", *port)).collect();
+        let alone = self.dual_stack || self.clients.len() == 1;
+        if self.source.is_some() || (self.lets_in_all_ipv4() && alone && over_tcp == self.client_ports) {
             return Vec::new();
         }
-        let sources: Vec<Source> = self.subnets.iter().map(|range| Source::Ipv4(range.clone())).collect();
-        traffic("tcp", &self.health_ports, &sources)
+        traffic(&over_tcp, &self.subnet_sources().collect::<Vec<_>>())
+    }
+
+    fn lets_in_all_ipv4(&self) -> bool {
+        self.clients.iter().any(|range| matches!(range, IpNet::V4(range) if range.prefix_len() == 0))
+    }
+
+    fn subnet_sources(&self) -> impl Iterator<Item = Source> {
+        self.subnets.iter().map(|range| Source::Ipv4(range.clone()))
     }
 }
 
-fn traffic(protocol: &str, ports: &BTreeSet<i32>, sources: &[Source]) -> Vec<Traffic> {
+fn traffic(ports: &BTreeSet<(&str, i32)>, sources: &[Source]) -> Vec<Traffic> {
     let pairs = ports.iter().flat_map(|port| sources.iter().map(move |source| (*port, source)));
     pairs
-        .map(|(port, source)| Traffic {
+        .map(|((protocol, port), source)| Traffic {
             protocol: protocol.to_owned(),
             ports: Some((port, port)),
             source: source.clone(),
@@ -69,7 +89,12 @@ pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&Node
     }
     let client_traffic = wanted.map(NodeRules::client_traffic).unwrap_or_default();
     let health_traffic = wanted.map(NodeRules::health_traffic).unwrap_or_default();
-    let needed = |rule: &Rule| client_traffic.iter().chain(&health_traffic).any(|traffic| traffic.same(&rule.traffic));
+    let wanted_traffic = || client_traffic.iter().chain(&health_traffic);
+    let merged = match wanted.is_some_and(|wanted| wanted.merged) {
+        true => merged_rules::kept(group, &client, &client_traffic),
+        false => Vec::new(),
+    };
+    let needed = |rule: &Rule| wanted_traffic().any(|traffic| traffic.same(&rule.traffic)) || merged.contains(&rule);
     let others = Others::of(group, &client);
     let stale = |rule: &Rule| {
         if needed(rule) {
@@ -88,13 +113,32 @@ pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&Node
     for (traffic, description) in
         client_traffic.iter().map(|it| (it, &client)).chain(health_traffic.iter().map(|it| (it, &health)))
     {
-        add(&mut diff, group, Rule { traffic: traffic.clone(), description: Some(description.clone()) });
+        if !merged.iter().any(|rule| rule.traffic.covers(traffic)) {
+            add(&mut diff, group, Rule { traffic: traffic.clone(), description: Some(description.clone()) });
+        }
     }
+    if wanted.is_some_and(|wanted| wanted.merged) {
+        merged_rules::merge(&mut diff, group, &client, &client_traffic);
+    }
+    shared_health(&mut diff, group);
     path_mtu(&mut diff, group);
     diff
 }
 
-fn described(rule: &Rule, description: &str) -> bool {
+/// The health rules that load balancers share go with the last rule for clients that are no security group.
+fn shared_health(diff: &mut IngressDiff, group: &SecurityGroup) {
+    let is_client = |rule: &&Rule| {
+        rule.traffic.source.group().is_none() && rule.description.as_deref().is_some_and(names::is_client_rule)
+    };
+    let stays = |rule: &&Rule| !diff.remove.contains(rule);
+    if group.ingress.iter().filter(stays).chain(&diff.add).any(|rule| is_client(&rule)) {
+        return;
+    }
+    let stale = group.ingress.iter().filter(|rule| described(rule, names::SHARED_HEALTH_RULE));
+    diff.remove.extend(stale.cloned());
+}
+
+pub(super) fn described(rule: &Rule, description: &str) -> bool {
     rule.description.as_deref() == Some(description)
 }
 
@@ -105,7 +149,7 @@ fn add(diff: &mut IngressDiff, group: &SecurityGroup, rule: Rule) {
 }
 
 /// One rule for every IPv4 source of a client rule, of any load balancer, as it stands after the change.
-fn path_mtu(diff: &mut IngressDiff, group: &SecurityGroup) {
+pub(super) fn path_mtu(diff: &mut IngressDiff, group: &SecurityGroup) {
     let stays = |rule: &&Rule| !diff.remove.contains(rule);
     let is_client = |rule: &&Rule| rule.description.as_deref().is_some_and(names::is_client_rule);
     let after = group.ingress.iter().filter(stays).chain(&diff.add);
@@ -166,11 +210,11 @@ mod tests {
 
     fn rules(port: i32, health: i32, clients: &str) -> NodeRules {
         NodeRules {
-            protocol: "tcp",
-            client_ports: [port].into(),
+            client_ports: [("tcp", port)].into(),
             health_ports: [health].into(),
             clients: [clients.parse().unwrap()].into(),
             subnets: [SUBNET.to_owned()].into(),
+            ..NodeRules::default()
         }
     }
 
@@ -222,7 +266,7 @@ mod tests {
     fn health_rules_are_left_out_where_everybody_may_reach_the_same_ports() {
         let diff = node_rules(&group(&[]), "a", Some(&rules(30080, 30080, ALL)));
         assert_eq!(diff.add, [client("a", 30080, ALL), mtu(ALL)]);
-        let udp = NodeRules { protocol: "udp", ..rules(30080, 30080, ALL) };
+        let udp = NodeRules { client_ports: [("udp", 30080)].into(), ..rules(30080, 30080, ALL) };
         let diff = node_rules(&group(&[]), "a", Some(&udp));
         assert_eq!(
             diff.add.iter().map(|rule| rule.traffic.to_string()).collect::<Vec<_>>(),

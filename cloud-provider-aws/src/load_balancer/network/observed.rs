@@ -1,18 +1,22 @@
 //! What there is of a service's network load balancer.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cloud_provider::{Error, Kind, cloud::Mode, error::Result};
 use futures::{future::try_join_all, try_join};
 
 use super::{
-    Network,
-    desired::{self, Desired, INSTANCE, Port, Wanted},
+    Network, addresses, attributes,
+    desired::{Desired, INSTANCE, Wanted},
+    ports::Port,
 };
 use crate::{
     client::{
         elbv2::{Attributes, Listener, LoadBalancer, Target, TargetGroup},
-        network::SecurityGroup,
+        network::{SecurityGroup, Tags},
     },
     cluster_id::ClusterId,
     load_balancer::{change_of_type, names::TargetGroupName},
@@ -27,6 +31,12 @@ pub(crate) struct Observed {
     pub(super) load_balancer: Option<LoadBalancer>,
     /// The IPv4 ranges of its subnets.
     pub(super) cidrs: BTreeSet<String>,
+    /// Whether all of its subnets have an IPv6 range.
+    pub(super) ipv6: bool,
+    /// Whether it is to have addresses of both families, as far as what there is decides that.
+    pub(super) dual_stack: bool,
+    /// The tags of it, its listeners and target groups, by ARN, where they are read.
+    pub(super) tags: Option<BTreeMap<String, Tags>>,
     /// Its listeners; not read where only backends are looked at.
     pub(super) listeners: Vec<Listener>,
     /// Its target groups, and those that were left over; the latter only where some are missing, or for removal.
@@ -105,7 +115,7 @@ fn is_leftover(group: &TargetGroup, cluster: &ClusterId, desired: &Desired, vpc:
 
 impl Network {
     /// The network load balancer of a service, if it is one.
-    fn network(name: &str, found: Option<LoadBalancer>) -> Result<Option<LoadBalancer>> {
+    pub(super) fn network(name: &str, found: Option<LoadBalancer>) -> Result<Option<LoadBalancer>> {
         match found {
             Some(other) if other.kind != NETWORK => {
                 let problem = format!(
@@ -128,13 +138,19 @@ impl Network {
             if mode == Mode::Backends {
                 return Err(Error::not_found("Load balancer not found"));
             }
-            self.refuse_change_of_type(&desired.name).await?;
+            if !self.shared.settings().allow_load_balancer_type_change {
+                self.refuse_change_of_type(&desired.name).await?;
+            }
+            observed.dual_stack = addresses::dual_stack(wanted, &observed, true)?;
             observed.groups = self.leftovers(desired).await?;
             self.read_groups(&mut observed, wanted).await?;
             return Ok(observed);
         };
         let arn = &balancer.arn;
-        observed.cidrs = desired::cidrs(&self.shared.subnets_by_id(&balancer.subnets).await?);
+        let subnets: Vec<String> = balancer.subnets.iter().map(|mapping| mapping.subnet.clone()).collect();
+        let subnets = self.shared.subnets_by_id(&subnets).await?;
+        observed.cidrs = addresses::cidrs(&subnets);
+        observed.ipv6 = addresses::all_ipv6(&subnets);
         if observed.cidrs.is_empty() {
             return Err(Error::transient(format!("did not find ensured subnets on LB {}", desired.name)));
         }
@@ -155,6 +171,10 @@ impl Network {
             }
         }
         observed.load_balancer = Some(balancer);
+        observed.dual_stack = addresses::dual_stack(wanted, &observed, mode != Mode::Backends)?;
+        if mode != Mode::Backends {
+            observed.tags = self.tags(&observed, wanted).await?;
+        }
         self.read_groups(&mut observed, wanted).await?;
         Ok(observed)
     }
@@ -178,11 +198,21 @@ impl Network {
     }
 
     /// The service's target groups that no load balancer uses.
-    async fn leftovers(&self, desired: &Desired) -> Result<Vec<Group>> {
+    pub(super) async fn leftovers(&self, desired: &Desired) -> Result<Vec<Group>> {
         let all = self.shared.listings().target_groups(self.shared.client(), &desired.name).await?;
         let (cluster, vpc) = (self.shared.cluster_id(), self.shared.vpc());
         let leftovers = all.iter().filter(|group| is_leftover(group, cluster, desired, vpc));
         Ok(leftovers.cloned().map(Group::from).collect())
+    }
+
+    /// The tags of the load balancer, and of the listeners and target groups that stay, where the configuration asks for
+    /// them.
+    async fn tags(&self, observed: &Observed, wanted: &Wanted) -> Result<Option<BTreeMap<String, Tags>>> {
+        let balancer = observed.load_balancer.iter().map(|balancer| balancer.arn.clone());
+        let listeners = wanted.ports.iter().filter_map(|port| observed.listener(port)).map(|it| it.arn.clone());
+        let groups = wanted.ports.iter().filter_map(|port| observed.group(port)).map(|it| it.group.arn.clone());
+        let arns: Vec<String> = balancer.chain(listeners).chain(groups).collect();
+        self.shared.read_tags(|| async { self.shared.client().network_tags(&arns).await }).await
     }
 
     /// Reads targets, and attributes where some are wanted, of the target groups that stay.
@@ -191,10 +221,20 @@ impl Network {
             wanted.ports.iter().filter_map(|port| observed.group(port)).map(|group| group.group.arn.clone()).collect();
         let client = self.shared.client();
         let with_attributes = !wanted.group_attributes.is_empty();
+        let by_default = wanted.group_attributes == attributes::defaults();
         let reads = observed.groups.iter_mut().filter(|group| staying.contains(&group.group.arn)).map(async |group| {
             group.targets = client.targets(&group.group.arn).await?.into_iter().collect();
             if with_attributes {
-                group.attributes = client.target_group_attributes(&group.group.arn).await?;
+                group.attributes = match client.target_group_attributes(&group.group.arn).await {
+                    Err(error) if by_default && matches!(error.kind(), Kind::Denied { .. }) => {
+                        tracing::warn!(
+                            %error,
+                            "NLBExtensions needs the permission elasticloadbalancing:DescribeTargetGroupAttributes"
+                        );
+                        wanted.group_attributes.clone()
+                    }
+                    attributes => attributes?,
+                };
             }
             Ok::<_, Error>(())
         });

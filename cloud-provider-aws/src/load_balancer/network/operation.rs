@@ -7,7 +7,7 @@ use cloud_provider::{cloud, cluster::objects::Key};
 use super::node_rules::NodeRules;
 use crate::{
     client::{
-        elbv2::{Attributes, HealthCheck, ListenerSettings, NewLoadBalancer, NewTargetGroup, Target},
+        elbv2::{Attributes, HealthCheck, ListenerSettings, NewLoadBalancer, NewTargetGroup, SubnetMapping, Target},
         network::{Rule, Tags},
     },
     load_balancer::security_groups::{IngressDiff, NamedGroup},
@@ -32,6 +32,9 @@ pub(super) enum Step {
     CreateLoadBalancer { new: NewLoadBalancer, groups: Vec<SecurityGroupRef> },
     SetSecurityGroups { arn: String, groups: Vec<SecurityGroupRef> },
     SetAttributes { arn: Option<String>, attributes: Attributes },
+    SetSubnets { arn: String, subnets: Vec<SubnetMapping> },
+    SetDualStack { arn: String, dual_stack: bool },
+    AddTags { arns: Vec<String>, tags: Tags },
     CreateTargetGroup { vpc: Option<String>, new: NewTargetGroup },
     ModifyTargetGroup { name: String, arn: String, check: HealthCheck },
     SetTargetGroupAttributes { group: TargetGroupRef, attributes: Attributes },
@@ -105,14 +108,25 @@ impl fmt::Display for Operation {
             Step::SetAttributes { attributes, .. } => {
                 write!(f, "set attributes of the load balancer: {}", pairs(attributes))
             }
+            Step::SetSubnets { subnets, .. } => {
+                let subnets: Vec<String> = subnets.iter().map(mapping).collect();
+                write!(f, "set the subnets of the load balancer: {}", subnets.join(", "))
+            }
+            Step::SetDualStack { dual_stack: true, .. } => f.write_str("add IPv6 addresses to the load balancer"),
+            Step::SetDualStack { dual_stack: false, .. } => f.write_str("take the load balancer's IPv6 addresses away"),
+            Step::AddTags { arns, tags } => {
+                let names: Vec<&str> = arns.iter().map(|arn| resource(arn)).collect();
+                write!(f, "set tags of {}: {}", names.join(", "), pairs(tags))
+            }
             Step::CreateTargetGroup { new, .. } => {
                 write!(f, "create target group {} for {} {}", new.name, new.protocol, new.port)
             }
-            Step::ModifyTargetGroup { name, check, .. } => write!(
-                f,
-                "change the health check of target group {name}: port {}, path {:?}, thresholds {} and {}",
-                check.port, check.path, check.healthy, check.unhealthy
-            ),
+            Step::ModifyTargetGroup { name, check, .. } => {
+                let HealthCheck { port, path, healthy, unhealthy, .. } = check;
+                write!(f, "change the health check of target group {name}: port {port}, path {path:?}, ")?;
+                write!(f, "thresholds {healthy} and {unhealthy}")?;
+                check.timeout.map_or(Ok(()), |timeout| write!(f, ", timeout {timeout} s"))
+            }
             Step::SetTargetGroupAttributes { group, attributes } => {
                 write!(f, "set attributes of target group {}: {}", group.name, pairs(attributes))
             }
@@ -148,6 +162,19 @@ impl fmt::Display for Operation {
             Step::DeleteSecurityGroup { id, name } => write!(f, "delete security group {id} ({name})"),
         }
     }
+}
+
+/// A subnet with the address given for it.
+fn mapping(mapping: &SubnetMapping) -> String {
+    match mapping.allocation.as_ref().or(mapping.private_address.as_ref()) {
+        Some(address) => format!("{} ({address})", mapping.subnet),
+        None => mapping.subnet.clone(),
+    }
+}
+
+/// An ARN without what is the same for all.
+fn resource(arn: &str) -> &str {
+    arn.splitn(6, ':').last().unwrap_or(arn)
 }
 
 fn list(rules: &[Rule]) -> String {

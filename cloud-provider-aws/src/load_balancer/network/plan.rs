@@ -1,19 +1,21 @@
 //! The difference between what shall be and what is, in the order in which it is made up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_provider::cloud::Mode;
 
 use super::{
-    desired::{Desired, Port, Security, Wanted},
+    addresses::{self, Families},
+    desired::{Desired, Security, Wanted},
     node_rules::{NodeRules, node_rules},
     observed::{Group, Observed},
     operation::{Operation, SecurityGroupRef, Step, TargetGroupRef},
+    ports::{self, Port},
 };
 use crate::{
     client::{
-        elbv2::{Attributes, Listener, TARGETS, Target},
-        network::SecurityGroup,
+        elbv2::{Attributes, Listener, LoadBalancer, NewLoadBalancer, TAGGED, TARGETS, Target},
+        network::{SecurityGroup, Tags},
     },
     cluster_id::ClusterId,
     load_balancer::{
@@ -32,7 +34,8 @@ pub(super) struct Cluster<'a> {
 
 /// The plan of one round.
 pub(super) fn plan(cluster: Cluster<'_>, desired: &Desired, observed: &Observed, mode: Mode) -> Vec<Operation> {
-    let mut plan = Plan { cluster, desired, observed, steps: Vec::new() };
+    let backends_only = mode == Mode::Backends;
+    let mut plan = Plan { cluster, desired, observed, backends_only, steps: Vec::new() };
     match (&desired.wanted, mode) {
         (None, _) => plan.removal(),
         (Some(wanted), Mode::Backends) => plan.backends(wanted),
@@ -46,10 +49,11 @@ struct Plan<'a> {
     cluster: Cluster<'a>,
     desired: &'a Desired,
     observed: &'a Observed,
+    backends_only: bool,
     steps: Vec<Step>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
     fn everything(&mut self, wanted: &Wanted) {
         let attached = self.security_groups(wanted);
         self.clashing_listeners(wanted);
@@ -68,8 +72,52 @@ impl Plan<'_> {
         if !missing.is_empty() {
             self.steps.push(Step::SetAttributes { arn: self.arn(), attributes: missing });
         }
+        if let Some(balancer) = &self.observed.load_balancer {
+            self.addresses(wanted, balancer);
+            self.tags(wanted, balancer);
+        }
         self.node_groups(Some(wanted));
         self.unused_security_groups(&attached);
+    }
+
+    /// The subnets and families of addresses that a load balancer has. Where it leaves IPv6, it does so before its subnets
+    /// may leave it.
+    fn addresses(&mut self, wanted: &Wanted, balancer: &LoadBalancer) {
+        let dual_stack = self.observed.dual_stack;
+        let managed = wanted.families != Families::AsIs;
+        let families = (managed && dual_stack != balancer.dual_stack)
+            .then(|| Step::SetDualStack { arn: balancer.arn.clone(), dual_stack });
+        let moved =
+            if wanted.moves { addresses::moved(&wanted.load_balancer.subnets, &balancer.subnets) } else { None };
+        let subnets = moved.map(|subnets| Step::SetSubnets { arn: balancer.arn.clone(), subnets });
+        let steps = if dual_stack { [subnets, families] } else { [families, subnets] };
+        self.steps.extend(steps.into_iter().flatten());
+    }
+
+    /// Tags that are missing or different, on as many things at a time as lack the same.
+    fn tags(&mut self, wanted: &Wanted, balancer: &LoadBalancer) {
+        let Some(tags) = &self.observed.tags else { return };
+        let observed = self.observed;
+        let staying = |port| {
+            let group = observed.group(port).map(|group| (group.group.arn.as_str(), &port.group.tags));
+            let listener = observed.listener(port).map(|listener| (listener.arn.as_str(), &port.group.tags));
+            [listener, group].into_iter().flatten()
+        };
+        let all = std::iter::once((balancer.arn.as_str(), &wanted.load_balancer.tags));
+        let mut lacking: BTreeMap<Tags, BTreeSet<String>> = BTreeMap::new();
+        for (arn, wanted) in all.chain(wanted.ports.iter().flat_map(staying)) {
+            let Some(actual) = tags.get(arn) else { continue };
+            let missing = wanted.iter().filter(|(key, value)| actual.get(*key) != Some(*value));
+            let missing: Tags = missing.map(|(key, value)| (key.clone(), value.clone())).collect();
+            if !missing.is_empty() {
+                lacking.entry(missing).or_default().insert(arn.to_owned());
+            }
+        }
+        for (tags, arns) in lacking {
+            let arns: Vec<String> = arns.into_iter().collect();
+            self.steps
+                .extend(arns.chunks(TAGGED).map(|arns| Step::AddTags { arns: arns.to_vec(), tags: tags.clone() }));
+        }
     }
 
     fn backends(&mut self, wanted: &Wanted) {
@@ -105,8 +153,10 @@ impl Plan<'_> {
         let groups = match &wanted.security {
             Security::AsIs => Vec::new(),
             Security::Listed(ids) => ids.iter().cloned().map(SecurityGroupRef::Id).collect(),
-            Security::Managed(rules) => {
-                let found = observed.security_groups.iter().find(|group| group.name == self.desired.managed_group.name);
+            Security::Managed => {
+                let ranges = wanted.clients.ranges(observed.dual_stack);
+                let rules = &ports::ingress(&wanted.ports, &ranges, observed.dual_stack);
+                let found = self.managed_group();
                 let complete = found.filter(|group| {
                     self.cluster.id.missing_tags(&group.id, &group.tags).is_ok_and(|missing| missing.is_empty())
                 });
@@ -122,7 +172,8 @@ impl Plan<'_> {
         };
         match &observed.load_balancer {
             None => {
-                self.steps.push(Step::CreateLoadBalancer { new: wanted.load_balancer.clone(), groups: groups.clone() })
+                let new = NewLoadBalancer { dual_stack: observed.dual_stack, ..wanted.load_balancer.clone() };
+                self.steps.push(Step::CreateLoadBalancer { new, groups: groups.clone() });
             }
             Some(_) if groups.is_empty() => return attached,
             Some(balancer) => {
@@ -152,7 +203,9 @@ impl Plan<'_> {
             Some(Group { group, .. }) => {
                 let (check, actual) = (&port.group.health_check, &group.health_check);
                 let path_differs = check.protocol != "TCP" && check.path != actual.path;
+                let timeout_differs = check.timeout.is_some() && check.timeout != actual.timeout;
                 if path_differs
+                    || timeout_differs
                     || check.port != actual.port
                     || (check.healthy, check.unhealthy) != (actual.healthy, actual.unhealthy)
                 {
@@ -222,8 +275,11 @@ impl Plan<'_> {
         }
         let observed = self.observed;
         let rules = wanted.and_then(|wanted| {
-            let subnets = if observed.load_balancer.is_some() { &observed.cidrs } else { &wanted.cidrs };
-            Some(NodeRules { subnets: subnets.clone(), ..wanted.node_rules.clone()? })
+            let stays = observed.load_balancer.is_some() && (self.backends_only || !wanted.moves);
+            let subnets = if stays { &observed.cidrs } else { &wanted.cidrs };
+            let rules = wanted.node_rules.clone()?;
+            let source = if rules.merged { self.own_source(wanted) } else { None };
+            Some(NodeRules { subnets: subnets.clone(), dual_stack: observed.dual_stack, source, ..rules })
         });
         for group in observed.security_groups.iter() {
             let is_node_group = wanted.is_some_and(|wanted| wanted.node_groups.contains(&group.id));
@@ -237,6 +293,28 @@ impl Plan<'_> {
                     diff,
                 });
             }
+        }
+    }
+
+    /// The managed group, where it is there.
+    fn managed_group(&self) -> Option<&'a SecurityGroup> {
+        self.observed.security_groups.iter().find(|group| group.name == self.desired.managed_group.name)
+    }
+
+    /// The security group that is the load balancer's alone, where it has or gets it.
+    fn own_source(&self, wanted: &Wanted) -> Option<SecurityGroupRef> {
+        if wanted.security != Security::Managed {
+            return None;
+        }
+        let group = self.managed_group().map(|group| group.id.clone());
+        let attached = self.observed.attached();
+        match (&self.observed.load_balancer, group) {
+            (Some(_), _) if attached.is_empty() => None,
+            // Only a whole round attaches it.
+            (Some(_), Some(id)) if self.backends_only && !attached.contains(&id) => None,
+            (_, Some(id)) => Some(SecurityGroupRef::Id(id)),
+            (_, None) if self.backends_only => None,
+            (_, None) => Some(SecurityGroupRef::Managed),
         }
     }
 

@@ -1,0 +1,309 @@
+//! Fewer rules in the nodes' groups, where there would be too many.
+//!
+//! Rules of one load balancer with the same protocol and source become one, from its lowest to its highest node port, and
+//! health checks of all load balancers share one rule for each subnet. A range never reaches into a port that another load
+//! balancer opens to fewer clients. All of it follows from what stands in the group, so that any load balancer's round
+//! can make room for its own rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::node_rules::{described, path_mtu};
+use crate::{
+    client::network::{Rule, SecurityGroup, Source, Traffic},
+    load_balancer::{
+        names,
+        security_groups::{IngressDiff, RULES},
+    },
+};
+
+/// The node ports that an API server gives out, unless it is told otherwise.
+const NODE_PORTS: (i32, i32) = (30_000, 32_767);
+
+/// The rules of a group that take the place of some for single ports: ranges of our own that begin and end with a port of
+/// ours and are not in the way of others, and the shared ones for health checks.
+pub(super) fn kept<'a>(group: &'a SecurityGroup, client: &str, clients: &[Traffic]) -> Vec<&'a Rule> {
+    let others = Restricted::of(&group.ingress, client);
+    let is_end = |rule: &Rule, port: i32| {
+        let ports = Some((port, port));
+        clients.iter().any(|traffic| traffic.same(&Traffic { ports, ..rule.traffic.clone() }))
+    };
+    let fits = |rule: &&Rule| match rule.traffic.ports {
+        Some((first, last)) if first < last => {
+            is_end(rule, first) && is_end(rule, last) && !others.are_hurt(&rule.traffic)
+        }
+        _ => false,
+    };
+    let own = group.ingress.iter().filter(|rule| described(rule, client)).filter(fits);
+    own.chain(group.ingress.iter().filter(|rule| described(rule, names::SHARED_HEALTH_RULE))).collect()
+}
+
+/// Makes room for what `diff` adds to a group, and takes others' ranges out of the way of ours.
+pub(super) fn merge(diff: &mut IngressDiff, group: &SecurityGroup, client: &str, clients: &[Traffic]) {
+    step_aside(diff, group, client, clients);
+    let mut whole = diff.clone();
+    path_mtu(&mut whole, group);
+    let path_mtu = whole.add.len() - diff.add.len();
+    let rules = after(diff, group);
+    if rules.len() + path_mtu <= RULES {
+        return;
+    }
+    let merged = with_ranges(with_shared_health(&rules));
+    // Where that is not enough, the failure of the single rules says so, and nothing else changes.
+    if merged.len() + path_mtu > RULES {
+        return;
+    }
+    diff.remove = group.ingress.iter().filter(|rule| !merged.contains(rule)).cloned().collect();
+    diff.add = merged.into_iter().filter(|rule| !group.ingress.contains(rule)).collect();
+}
+
+/// The rules as they stand after a change.
+fn after(diff: &IngressDiff, group: &SecurityGroup) -> Vec<Rule> {
+    let stay = group.ingress.iter().filter(|rule| !diff.remove.contains(rule));
+    stay.chain(&diff.add).cloned().collect()
+}
+
+/// Splits ranges of other load balancers at our ports, where their clients are more than ours. What is left of such a
+/// range is put right by the next round of its owner.
+fn step_aside(diff: &mut IngressDiff, group: &SecurityGroup, client: &str, clients: &[Traffic]) {
+    let own: Vec<Rule> =
+        clients.iter().map(|traffic| Rule { traffic: traffic.clone(), description: Some(client.into()) }).collect();
+    let ours = Restricted::of(&own, "");
+    for rule in group.ingress.iter().filter(|rule| is_range(rule) && !described(rule, client)) {
+        if !ours.are_hurt(&rule.traffic) || diff.remove.contains(rule) {
+            continue;
+        }
+        let Some((first, last)) = rule.traffic.ports else { continue };
+        let inside = clients.iter().filter(|traffic| traffic.protocol == rule.traffic.protocol);
+        let mut cuts: BTreeSet<i32> = inside.filter_map(|traffic| traffic.ports).map(|(port, _)| port).collect();
+        cuts.retain(|port| (first..=last).contains(port));
+        diff.remove.push(rule.clone());
+        let mut from = first;
+        for cut in cuts.into_iter().chain([last + 1]) {
+            if from < cut {
+                let traffic = Traffic { ports: Some((from, cut - 1)), ..rule.traffic.clone() };
+                diff.add.push(Rule { traffic, ..rule.clone() });
+            }
+            from = cut + 1;
+        }
+    }
+}
+
+fn is_range(rule: &Rule) -> bool {
+    let owned = rule.description.as_deref().is_some_and(names::is_client_rule);
+    owned && rule.traffic.ports.is_some_and(|(first, last)| first < last)
+}
+
+/// Health checks of node ports come from subnets alone: one rule for each serves all load balancers.
+fn with_shared_health(rules: &[Rule]) -> Vec<Rule> {
+    let is_health = |rule: &&Rule| {
+        let ours = rule.description.as_deref().is_some_and(|text| names::health_rule_owner(text).is_some());
+        let inside = |(first, last): (i32, i32)| NODE_PORTS.0 <= first && last <= NODE_PORTS.1;
+        ours && rule.traffic.protocol == "tcp" && rule.traffic.ports.is_some_and(inside)
+    };
+    let (health, mut rest): (Vec<&Rule>, Vec<&Rule>) = rules.iter().partition(is_health);
+    rest.retain(|rule| !described(rule, names::SHARED_HEALTH_RULE));
+    let known = rules.iter().filter(|rule| described(rule, names::SHARED_HEALTH_RULE));
+    let sources: BTreeSet<&Source> = health.iter().copied().chain(known).map(|rule| &rule.traffic.source).collect();
+    let shared = sources
+        .into_iter()
+        .map(|source| Rule::new("tcp", Some(NODE_PORTS), source.clone()).described(names::SHARED_HEALTH_RULE));
+    rest.into_iter().cloned().chain(shared).collect()
+}
+
+/// One rule for each load balancer, protocol and source, or more where others are in between.
+fn with_ranges(rules: Vec<Rule>) -> Vec<Rule> {
+    type Kind = (String, String, Source);
+    let mut mergeable: BTreeMap<Kind, Vec<(i32, i32)>> = BTreeMap::new();
+    let mut result = Vec::new();
+    for rule in &rules {
+        let owner = rule.description.clone().filter(|text| names::is_client_rule(text));
+        match (owner, rule.traffic.ports) {
+            (Some(owner), Some(ports)) => {
+                let kind = (owner, rule.traffic.protocol.clone(), rule.traffic.source.clone());
+                mergeable.entry(kind).or_default().push(ports);
+            }
+            _ => result.push(rule.clone()),
+        }
+    }
+    for ((owner, protocol, source), mut ports) in mergeable {
+        let others = Restricted::of(&rules, &owner);
+        ports.sort_unstable();
+        let mut ranges: Vec<(i32, i32)> = Vec::new();
+        for (first, last) in ports {
+            let joined = ranges.last().map(|range| (range.0, range.1.max(last)));
+            let traffic = |ports| Traffic { protocol: protocol.clone(), ports: Some(ports), source: source.clone() };
+            match (joined, ranges.last_mut()) {
+                (Some(joined), Some(range)) if !others.are_hurt(&traffic(joined)) => *range = joined,
+                _ => ranges.push((first, last)),
+            }
+        }
+        for ports in ranges {
+            let traffic = Traffic { protocol: protocol.clone(), ports: Some(ports), source: source.clone() };
+            if !result.iter().any(|rule| rule.traffic.same(&traffic)) {
+                result.push(Rule { traffic, description: Some(owner.clone()) });
+            }
+        }
+    }
+    result
+}
+
+/// The ports that other load balancers open, and to whom.
+struct Restricted<'a>(Vec<(&'a Traffic, BTreeSet<&'a Source>)>);
+
+impl<'a> Restricted<'a> {
+    /// Those of all load balancers but the one of this description.
+    fn of(rules: &'a [Rule], client: &str) -> Self {
+        let is_other =
+            |rule: &&Rule| !described(rule, client) && rule.description.as_deref().is_some_and(names::is_client_rule);
+        let others: Vec<&Rule> = rules.iter().filter(is_other).filter(|rule| rule.traffic.ports.is_some()).collect();
+        let sources = |rule: &Rule| {
+            let same = others.iter().filter(|other| {
+                let (left, right) = (&other.traffic, &rule.traffic);
+                other.description == rule.description && (&left.protocol, left.ports) == (&right.protocol, right.ports)
+            });
+            same.map(|other| &other.traffic.source).collect()
+        };
+        Self(others.iter().map(|rule| (&rule.traffic, sources(rule))).collect())
+    }
+
+    /// Whether `traffic` would open one of these ports to more clients.
+    fn are_hurt(&self, traffic: &Traffic) -> bool {
+        self.0.iter().any(|(other, sources)| {
+            let overlap = match (traffic.ports, other.ports) {
+                (Some((first, last)), Some((from, to))) => first <= to && from <= last,
+                _ => false,
+            };
+            let open = || sources.iter().any(|source| contains(source, &traffic.source));
+            overlap && other.protocol == traffic.protocol && !open()
+        })
+    }
+}
+
+fn contains(outer: &Source, inner: &Source) -> bool {
+    match (range(outer), range(inner)) {
+        (Some(outer), Some(inner)) => outer.contains(&inner),
+        _ => outer == inner,
+    }
+}
+
+fn range(source: &Source) -> Option<IpNet> {
+    match source {
+        Source::Ipv4(range) | Source::Ipv6(range) => range.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::node_rules::{NodeRules, node_rules},
+        *,
+    };
+
+    const SUBNETS: [&str; 3] = ["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"];
+    const ALL: &str = "0.0.0.0/0";
+
+    fn wanted(ports: &[i32], clients: &str) -> NodeRules {
+        NodeRules {
+            client_ports: ports.iter().map(|port| ("tcp", *port)).collect(),
+            health_ports: ports.iter().copied().collect(),
+            clients: [clients.parse().unwrap()].into(),
+            subnets: SUBNETS.map(str::to_owned).into(),
+            merged: true,
+            ..NodeRules::default()
+        }
+    }
+
+    /// A round for one load balancer; what it comes to is settled.
+    fn round(group: &mut SecurityGroup, name: &str, wanted: Option<&NodeRules>) {
+        let diff = node_rules(group, name, wanted);
+        group.ingress.retain(|rule| !diff.remove.contains(rule));
+        group.ingress.extend(diff.add);
+        assert!(group.ingress.len() <= RULES, "{name}: {} rules", group.ingress.len());
+        let again = node_rules(group, name, wanted);
+        assert!(again.is_empty(), "{name}: {again:?}");
+    }
+
+    /// Whom a group lets in to a port, as far as clients are concerned.
+    fn open(group: &SecurityGroup, port: i32, client: &str) -> bool {
+        let client: IpNet = client.parse().unwrap();
+        group.ingress.iter().any(|rule| {
+            let ports = rule.traffic.ports.is_some_and(|(first, last)| (first..=last).contains(&port));
+            ports
+                && rule.traffic.protocol == "tcp"
+                && range(&rule.traffic.source).is_some_and(|it| it.contains(&client))
+        })
+    }
+
+    fn ports_of(number: i32) -> [i32; 2] {
+        [30_000 + number, 32_700 - number]
+    }
+
+    #[test]
+    fn fifty_load_balancers_fit_and_come_and_go() {
+        for clients in [ALL, "192.0.2.0/24"] {
+            let mut group = SecurityGroup::default();
+            for number in 0..50 {
+                round(&mut group, &format!("lb{number}"), Some(&wanted(&ports_of(number), clients)));
+                let exact = group.ingress.iter().filter(|rule| is_range(rule)).count();
+                assert!(number > 5 || exact == 0, "nothing is merged as long as there is room");
+            }
+            for number in 0..50 {
+                let settled = node_rules(&group, &format!("lb{number}"), Some(&wanted(&ports_of(number), clients)));
+                assert!(settled.is_empty(), "lb{number}: {settled:?}");
+                for port in ports_of(number) {
+                    assert!(open(&group, port, "192.0.2.1/32") && open(&group, port, "10.0.1.1/32"), "{port}");
+                }
+            }
+            for number in 0..50 {
+                round(&mut group, &format!("lb{number}"), None);
+            }
+            assert_eq!(group.ingress, []);
+        }
+    }
+
+    #[test]
+    fn a_range_spares_ports_that_others_restrict_whoever_comes_first() {
+        for restricted_first in [true, false] {
+            let mut group = SecurityGroup::default();
+            let secret = wanted(&[30_500], "198.51.100.0/24");
+            if restricted_first {
+                round(&mut group, "secret", Some(&secret));
+            }
+            for number in 0..40 {
+                round(&mut group, &format!("lb{number}"), Some(&wanted(&[30_000 + number, 31_000 + number], ALL)));
+            }
+            if !restricted_first {
+                assert!(open(&group, 30_500, "203.0.113.1/32"), "some range reaches over a port that nobody has");
+                let all: Vec<String> = (0..40).map(|number| format!("lb{number}")).collect();
+                for name in &all[..25] {
+                    round(&mut group, name, None);
+                }
+                round(&mut group, "secret", Some(&secret));
+                for (name, number) in all.iter().zip(0..).skip(25) {
+                    round(&mut group, name, Some(&wanted(&[30_000 + number, 31_000 + number], ALL)));
+                }
+            }
+            assert!(!open(&group, 30_500, "203.0.113.1/32") && open(&group, 30_500, "198.51.100.7/32"));
+            assert!(open(&group, 31_030, "203.0.113.1/32"));
+        }
+    }
+
+    #[test]
+    fn without_merging_a_group_goes_back_to_single_rules() {
+        let mut group = SecurityGroup::default();
+        for number in 0..40 {
+            round(&mut group, &format!("lb{number}"), Some(&wanted(&ports_of(number), ALL)));
+        }
+        for number in 20..40 {
+            round(&mut group, &format!("lb{number}"), None);
+        }
+        for number in 0..20 {
+            let single = NodeRules { merged: false, ..wanted(&ports_of(number), ALL) };
+            round(&mut group, &format!("lb{number}"), Some(&single));
+        }
+        assert_eq!(group.ingress.iter().filter(|rule| is_range(rule)).count(), 0);
+    }
+}
