@@ -68,7 +68,7 @@ proptest! {
     fn no_annotation_makes_health_checks_panic_or_leave_their_limits(service in service(), port in 1..=65_535) {
         let shared = ProbeMode::Shared { port: 10256, path: "/healthz".into() };
         for mode in [ProbeMode::NodePort, shared, ProbeMode::Unknown("odd".into())] {
-            if let Ok(check) = health_check::network(&service, &mode) {
+            if let Ok(check) = health_check::network(&service, &mode, true) {
                 prop_assert!(["TCP", "HTTP", "HTTPS"].contains(&check.protocol.as_str()));
                 prop_assert!(check.protocol != "TCP" || check.path.is_empty());
             }

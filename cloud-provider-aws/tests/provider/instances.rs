@@ -313,6 +313,19 @@ async fn a_topology_failure_holds_up_only_nodes_that_rely_on_it() {
 }
 
 #[tokio::test]
+async fn no_node_waits_for_its_topology_where_that_is_configured() {
+    let config = "[Global]\nIgnoreTopologyFailures";
+    let cluster = Cluster::with(Setup { config, ..Setup::default() }).await;
+    for id in cluster.worker_ids() {
+        cluster.handle.change_instance(id.as_str(), |instance| instance.instance_type = "p5.48xlarge".into());
+    }
+    cluster.handle.fault(Fault::error(TOPOLOGY, "InvalidParameterValue"));
+    let answers = cluster.metadata(&cluster.nodes_by_id()).await;
+    assert!(answers.iter().all(is_present), "{answers:?}");
+    assert!(!metadata_of(&answers[0]).labels.keys().any(|label| label.starts_with(LAYER)));
+}
+
+#[tokio::test]
 async fn an_instance_that_vanishes_before_its_topology_is_read_holds_up_nobody_else() {
     let cluster = Cluster::new(3).await;
     for id in cluster.worker_ids() {

@@ -120,22 +120,23 @@ pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&Node
     if wanted.is_some_and(|wanted| wanted.merged) {
         merged_rules::merge(&mut diff, group, &client, &client_traffic);
     }
-    shared_health(&mut diff, group);
+    shared_health(&mut diff, group, &others, wanted);
     path_mtu(&mut diff, group);
     diff
 }
 
-/// The health rules that load balancers share go with the last rule for clients that are no security group.
-fn shared_health(diff: &mut IngressDiff, group: &SecurityGroup) {
+/// The health rules that load balancers share go with the last rule for clients that are no security group, or when none
+/// is left that does without rules of its own.
+fn shared_health(diff: &mut IngressDiff, group: &SecurityGroup, others: &Others<'_>, wanted: Option<&NodeRules>) {
     let is_client = |rule: &&Rule| {
         rule.traffic.source.group().is_none() && rule.description.as_deref().is_some_and(names::is_client_rule)
     };
     let stays = |rule: &&Rule| !diff.remove.contains(rule);
-    if group.ingress.iter().filter(stays).chain(&diff.add).any(|rule| is_client(&rule)) {
-        return;
-    }
-    let stale = group.ingress.iter().filter(|rule| described(rule, names::SHARED_HEALTH_RULE));
-    diff.remove.extend(stale.cloned());
+    let served = group.ingress.iter().filter(stays).chain(&diff.add).any(|rule| is_client(&rule));
+    let merged = wanted.is_some_and(|wanted| wanted.merged);
+    let stale =
+        |rule: &&Rule| described(rule, names::SHARED_HEALTH_RULE) && (!served || !(merged || others.may_need(rule)));
+    diff.remove.extend(group.ingress.iter().filter(stale).cloned());
 }
 
 pub(super) fn described(rule: &Rule, description: &str) -> bool {

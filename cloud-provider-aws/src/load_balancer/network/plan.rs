@@ -6,6 +6,7 @@ use cloud_provider::cloud::Mode;
 
 use super::{
     addresses::{self, Families},
+    attributes,
     desired::{Desired, Security, Wanted},
     node_rules::{NodeRules, node_rules},
     observed::{Group, Observed},
@@ -214,8 +215,8 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let attributes =
-            missing(&wanted.group_attributes, group.map(|group| &group.attributes).unwrap_or(&Attributes::new()));
+        let defaults = attributes::defaults();
+        let attributes = missing(&wanted.group_attributes, group.map_or(&defaults, |group| &group.attributes));
         if !attributes.is_empty() {
             self.steps.push(Step::SetTargetGroupAttributes { group: reference(port, group), attributes });
         }
