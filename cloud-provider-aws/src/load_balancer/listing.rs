@@ -47,16 +47,20 @@ impl Listings {
         }
     }
 
-    /// The target groups of the load balancer `name`.
+    /// The target groups of the load balancer `name`, and where all are listed, those that it left over.
     pub(crate) async fn target_groups_of(
         &self,
         client: &Client,
         name: &str,
         arn: &str,
+        is_leftover: impl Fn(&elbv2::TargetGroup) -> bool,
     ) -> Result<Vec<elbv2::TargetGroup>> {
         match self.target_groups.about(name, || client.target_groups(None)).await? {
             Some(all) => {
-                Ok(all.iter().filter(|group| group.load_balancers.iter().any(|other| other == arn)).cloned().collect())
+                let belongs = |group: &&elbv2::TargetGroup| {
+                    group.load_balancers.iter().any(|other| other == arn) || is_leftover(group)
+                };
+                Ok(all.iter().filter(belongs).cloned().collect())
             }
             None => client.target_groups(Some(arn)).await,
         }

@@ -322,7 +322,7 @@ async fn no_node_waits_for_its_topology_where_that_is_configured() {
     cluster.handle.fault(Fault::error(TOPOLOGY, "InvalidParameterValue"));
     let answers = cluster.metadata(&cluster.nodes_by_id()).await;
     assert!(answers.iter().all(is_present), "{answers:?}");
-    assert!(!metadata_of(&answers[0]).labels.keys().any(|label| label.starts_with(LAYER)));
+    assert!(!metadata_of(&answers[0]).additional_labels.keys().any(|label| label.starts_with(LAYER)));
 }
 
 #[tokio::test]

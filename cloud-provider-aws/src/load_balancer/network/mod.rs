@@ -14,7 +14,11 @@ mod operation;
 mod plan;
 mod ports;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cloud_provider::{
@@ -40,11 +44,25 @@ const REMOVAL: Duration = Duration::from_secs(2);
 /// Network load balancers, one for each service.
 pub(crate) struct Network {
     shared: Arc<Shared>,
+    /// Load balancers for which a step failed in this process. What such a round leaves over may belong to none any more.
+    unsettled: Mutex<HashSet<String>>,
 }
 
 impl Network {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, unsettled: Mutex::default() }
+    }
+
+    fn is_unsettled(&self, name: &str) -> bool {
+        self.unsettled().contains(name)
+    }
+
+    fn note_settled(&self, name: &str) {
+        self.unsettled().remove(name);
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cluster(&self) -> Cluster<'_> {
@@ -150,6 +168,9 @@ impl Model for Network {
     async fn apply(&self, operation: &Operation, made: &mut Made) -> Result<Applied> {
         self.shared.listings().written(&operation.balancer);
         let result = self.run(operation, made).await;
+        if !matches!(result, Ok(Applied::Done)) {
+            self.unsettled().insert(operation.balancer.clone());
+        }
         self.shared.listings().written(&operation.balancer);
         result
     }

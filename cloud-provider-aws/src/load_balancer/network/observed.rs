@@ -154,7 +154,9 @@ impl Network {
         if observed.cidrs.is_empty() {
             return Err(Error::transient(format!("did not find ensured subnets on LB {}", desired.name)));
         }
-        let groups = async { Ok::<_, Error>(listings.target_groups_of(client, &desired.name, arn).await?) };
+        let (cluster, vpc) = (self.shared.cluster_id(), self.shared.vpc());
+        let left_over = |group: &TargetGroup| mode != Mode::Backends && is_leftover(group, cluster, desired, vpc);
+        let groups = async { Ok::<_, Error>(listings.target_groups_of(client, &desired.name, arn, left_over).await?) };
         if mode == Mode::Backends {
             observed.groups = groups.await?.into_iter().map(Group::from).collect();
         } else {
@@ -164,10 +166,11 @@ impl Network {
             observed.groups = groups.into_iter().map(Group::from).collect();
             observed.listeners = listeners;
             observed.attributes = attributes;
-            if wanted.ports.iter().any(|port| observed.group(port).is_none()) {
+            if self.is_unsettled(&desired.name) || wanted.ports.iter().any(|port| observed.group(port).is_none()) {
                 let known: BTreeSet<String> = observed.groups.iter().map(|group| group.group.arn.clone()).collect();
                 let leftovers = self.leftovers(desired).await?;
                 observed.groups.extend(leftovers.into_iter().filter(|group| !known.contains(&group.group.arn)));
+                self.note_settled(&desired.name);
             }
         }
         observed.load_balancer = Some(balancer);

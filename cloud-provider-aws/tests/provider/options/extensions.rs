@@ -7,7 +7,7 @@ use cloud_provider::{
 use cloud_provider_aws_simulator::Seed;
 use serde_json::{Value, json};
 
-use super::{UID, driver, edited, families, follows, web, with_ipv6};
+use super::{UID, driver, edited, families, follows, udp, web, with_ipv6};
 use crate::{
     driver::{Driver, NODES, service, tcp},
     support::Setup,

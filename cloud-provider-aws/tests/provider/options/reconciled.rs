@@ -4,7 +4,10 @@ use cloud_provider::cluster::objects::Object as _;
 use serde_json::{Value, json};
 
 use super::{NOTHING, SUBNETS, edited, follows, web};
-use crate::driver::{Driver, NODES};
+use crate::{
+    driver::{Driver, NODES},
+    support::Setup,
+};
 
 #[tokio::test]
 async fn tags_of_network_load_balancers_follow_the_annotation() {
