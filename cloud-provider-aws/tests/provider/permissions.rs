@@ -186,7 +186,11 @@ async fn classic() -> Actions {
 }
 
 async fn network_with(config: &'static str, more: &[Value]) -> Actions {
-    let cluster = cluster(Seed::cluster("demo", 3), config, None).await;
+    network_in(Seed::cluster("demo", 3), config, more).await
+}
+
+async fn network_in(seed: Seed, config: &'static str, more: &[Value]) -> Actions {
+    let cluster = cluster(seed, config, None).await;
     let one = json!({"ports": ports(&[(80, 30080)])});
     let two = json!({"ports": ports(&[(80, 30080), (443, 30443)]), "loadBalancerSourceRanges": ["192.0.2.0/24"]});
     let rich = json!({
@@ -219,7 +223,27 @@ async fn target_group_attributes() -> Actions {
     network_with("", &[json!({"target-group-attributes": "proxy_protocol_v2.enabled=true"})]).await
 }
 
+async fn subnets() -> Actions {
+    let first = json!({"subnets": Seed::cluster("demo", 0).subnets[0].id});
+    network_with("[Global]\nReconcileLoadBalancerSubnets = true\n", &[first]).await
+}
+
+async fn extensions() -> Actions {
+    let mut seed = Seed::cluster("demo", 3);
+    for (subnet, number) in seed.subnets.iter_mut().zip(0..) {
+        subnet.ipv6_cidr = Some(format!("2001:db8:0:{number}::/64").parse().unwrap());
+    }
+    let more = json!({"ip-address-type": "dualstack", "proxy-protocol": "*", "healthcheck-timeout": "5"});
+    network_in(seed, "[Global]\nNLBExtensions = true\n", &[more]).await
+}
+
 async fn tags_read() -> Actions {
+    let config = "[Global]\nReconcileLoadBalancerTags = true\n";
+    let network = network_with(config, &[json!({"additional-resource-tags": "a=c"})]).await;
+    &classic_tags_read().await | &network
+}
+
+async fn classic_tags_read() -> Actions {
     let cluster = cluster(Seed::cluster("demo", 3), "[Global]\nReconcileLoadBalancerTags = true\n", None).await;
     let one = json!({"ports": ports(&[(80, 30080)])});
     services(&cluster, &[(json!({}), one.clone()), (json!({"additional-resource-tags": "a=b"}), one)]).await
@@ -268,10 +292,22 @@ async fn features() -> Vec<Feature> {
             beyond(target_group_attributes().await),
         ),
         feature(
-            "Tags of classic load balancers",
-            "`ReconcileLoadBalancerTags = true`; besides what classic load balancers take",
+            "Tags of load balancers",
+            "`ReconcileLoadBalancerTags = true`; besides what load balancers take",
             false,
-            tags_read().await.difference(&classic_actions).cloned().collect(),
+            tags_read().await.difference(&(&classic_actions | &all_network)).cloned().collect(),
+        ),
+        feature(
+            "Subnets of network load balancers",
+            "`ReconcileLoadBalancerSubnets = true`; besides what network load balancers take",
+            false,
+            beyond(subnets().await),
+        ),
+        feature(
+            "Extensions of network load balancers",
+            "`NLBExtensions = true`; besides what network load balancers take. `SetIpAddressType` is for two IP families",
+            false,
+            beyond(extensions().await),
         ),
         feature("Tagging controller", "`--controllers=*,tagging`", false, Box::pin(tagging()).await),
         feature(
