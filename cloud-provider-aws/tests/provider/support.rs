@@ -53,6 +53,10 @@ impl Cluster {
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
+        Box::pin(Self::start(setup)).await
+    }
+
+    async fn start(setup: Setup) -> Self {
         let region = setup.seed.region.clone();
         let options = Options { seed: setup.seed, policy: setup.policy, ..Options::default() };
         let simulator = Simulator::start(options).await.unwrap();
