@@ -66,21 +66,21 @@ impl Args {
 }
 
 /// The programs of a cloud.
-struct Cloud {
-    name: &'static str,
-    controller: &'static str,
-    simulator: &'static str,
+pub(crate) struct Cloud {
+    pub(crate) name: &'static str,
+    pub(crate) controller: &'static str,
+    pub(crate) simulator: &'static str,
 }
 
 const CLOUDS: [Cloud; 1] =
     [Cloud { name: "aws", controller: "aws-cloud-controller-manager", simulator: "aws-simulator" }];
 
-fn cloud(name: &str) -> anyhow::Result<&'static Cloud> {
+pub(crate) fn cloud(name: &str) -> anyhow::Result<&'static Cloud> {
     let known = || CLOUDS.map(|cloud| cloud.name).join(", ");
     CLOUDS
         .iter()
         .find(|cloud| cloud.name == name)
-        .with_context(|| format!("no demo for cloud {name:?}; known: {}", known()))
+        .with_context(|| format!("no programs for cloud {name:?}; known: {}", known()))
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -100,7 +100,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Builds the three programs, and gets those of the control plane as soon as the driver is there: the longest part
 /// of the Rust build keeps one core busy, and the Go build, where there is one, takes the other.
-fn build(root: &Path, cloud: &Cloud, release: bool) -> anyhow::Result<Vec<Executable>> {
+pub(crate) fn build(root: &Path, cloud: &Cloud, release: bool) -> anyhow::Result<Vec<Executable>> {
     let report = Report::default();
     let begun = Instant::now();
     // Always the whole workspace with some of its binaries: features, and so artifacts, stay the same.
@@ -108,7 +108,7 @@ fn build(root: &Path, cloud: &Cloud, release: bool) -> anyhow::Result<Vec<Execut
     if release {
         command.push("--release");
     }
-    let driver = compile(&report, root, &command, "build the demo")?;
+    let driver = compile(&report, root, &command, "build the driver")?;
     command.extend(["--bin", cloud.controller, "--bin", cloud.simulator]);
     let (built, control_plane) = std::thread::scope(|scope| {
         let control_plane = scope.spawn(|| fetch(&report, cargo::binary(&driver, DRIVER)?, &[]));
@@ -185,6 +185,6 @@ mod tests {
     #[test]
     fn an_unknown_cloud_is_refused_before_anything_is_built() {
         assert!(cloud("aws").is_ok());
-        assert_eq!(cloud("tape").err().unwrap().to_string(), "no demo for cloud \"tape\"; known: aws");
+        assert_eq!(cloud("tape").err().unwrap().to_string(), "no programs for cloud \"tape\"; known: aws");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It depends on no other member and on few crates, so that it compiles in seconds.
 
+mod bench;
 mod cargo;
 mod demo;
 mod load;
@@ -24,6 +25,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure our controller and upstream's side by side on a simulated cloud
+    Bench(bench::Args),
     /// Run a controller on a real control plane and a simulated cloud, and show what it does
     Demo(demo::Args),
     /// Measure what a large cluster costs a controller, on the cloud in memory
@@ -36,6 +39,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Bench(args) => bench::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
         Command::Test(args) => test::run(&args),

@@ -6,13 +6,3 @@
 
 mod hand_over;
 mod world;
-
-use cloud_provider_testing::upstream::Upstream;
-
-/// What ours replaces.
-const UPSTREAM: Upstream = Upstream {
-    program: "aws-cloud-controller-manager",
-    module: "k8s.io/cloud-provider-aws",
-    version: "v1.37.0",
-    package: "cmd/aws-cloud-controller-manager",
-};

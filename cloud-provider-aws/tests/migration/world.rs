@@ -15,11 +15,10 @@ use cloud_provider_testing::{
     objects::{KubeletNode, LoadBalancerService, UNINITIALIZED, register_nodes},
     process::{Process, Program},
     progress::Progress,
+    upstream,
 };
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{Api, Client, api::ListParams};
-
-use crate::UPSTREAM;
 
 const REGION: &str = "us-east-1";
 const SOON: Duration = Duration::from_secs(90);
@@ -59,7 +58,7 @@ pub(crate) struct World {
 impl World {
     /// `migration` is the text of a `LeaderMigrationConfiguration`.
     pub(crate) async fn new(migration: &str) -> anyhow::Result<Self> {
-        let go = tokio::task::spawn_blocking(|| UPSTREAM.find_or_build(&Progress::stderr())).await??;
+        let go = tokio::task::spawn_blocking(|| upstream::AWS.find_or_build(&Progress::stderr())).await??;
         let plane = ControlPlane::start(control_plane::Options::default()).await?;
         let seed = Seed::cluster("migration", 0);
         let (vpc, subnet) = (seed.vpcs[0].id.clone(), seed.subnets[0].id.clone());

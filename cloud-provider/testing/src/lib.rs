@@ -1,6 +1,7 @@
 //! What the tests of every cloud use, and the demo: a Kubernetes control plane on loopback and programs that
 //! are sure to end.
 //!
+//! - [`bench`]: our controller and upstream's, measured side by side.
 //! - [`cloud`]: a cloud in memory that does what it is told.
 //! - [`compare`]: our controller beside upstream's.
 //! - [`conformance`]: the scenarios that every cloud passes for what it declares.
@@ -15,6 +16,7 @@
 //! - [`mod@reference`]: pages that are generated from definitions in code.
 //! - [`upstream`]: the Go controllers.
 
+pub mod bench;
 pub mod cloud;
 pub mod compare;
 pub mod conformance;
@@ -24,6 +26,7 @@ mod go;
 pub mod http;
 pub mod in_process;
 pub mod load;
+mod measure;
 pub mod objects;
 pub mod process;
 pub mod progress;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use cloud_provider_testing::control_plane::{ControlPlane, Finder, Minor, Options, Program};
 use cloud_provider_testing::progress::Progress;
-use cloud_provider_testing::{demo, load};
+use cloud_provider_testing::{bench, demo, load};
 
 #[derive(Debug, Parser)]
 #[command(about, version)]
@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// Run etcd and kube-apiserver on loopback until Ctrl-C.
     ControlPlane(ControlPlaneArgs),
+    /// Measure our controller and upstream's side by side.
+    Bench(bench::Args),
     /// Run a controller against a cluster full of nodes and a simulated cloud.
     Demo(demo::Args),
     /// Measure what a large cluster costs the controller, on the cloud in memory.
@@ -63,6 +65,7 @@ async fn run(command: Command) -> ExitCode {
             Ok(false) => Err(anyhow::anyhow!("not everything converged")),
             Err(error) => Err(error),
         },
+        Command::Bench(args) => bench::run(args).await,
         Command::Load(args) => load::run(args).await,
         Command::ControlPlane(ControlPlaneArgs { kubernetes, command: None }) => control_plane(kubernetes).await,
         Command::ControlPlane(ControlPlaneArgs { kubernetes, command: Some(ControlPlaneCommand::Fetch) }) => {

@@ -21,6 +21,14 @@ pub struct Upstream {
     pub package: &'static str,
 }
 
+/// That of AWS.
+pub const AWS: Upstream = Upstream {
+    program: "aws-cloud-controller-manager",
+    module: "k8s.io/cloud-provider-aws",
+    version: "v1.37.0",
+    package: "cmd/aws-cloud-controller-manager",
+};
+
 impl Upstream {
     /// The program in the user's cache, built first where it is not there. Blocks, the first time for minutes: not for an
     /// async context.

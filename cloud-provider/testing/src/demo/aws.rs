@@ -10,8 +10,8 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::cloud::{Cloud, Kind};
-use super::{Args, aws_account};
+use super::aws_account;
+use super::cloud::{Cloud, Kind, Setup};
 use crate::http::Endpoint;
 use crate::process::{Process, Program};
 use crate::rbac::{self, Rule};
@@ -19,6 +19,23 @@ use crate::rbac::{self, Rule};
 pub(super) const CLUSTER: &str = "demo";
 pub(super) const REGION: &str = "us-east-1";
 
+/// Token buckets. Those of EC2 are documented: 100 tokens and 20 a second for calls that read, 50 and 5 for calls that
+/// write, by action. Elastic Load Balancing publishes none; these are the order that users report.
+const RATES: [(&str, u32, u32); 13] = [
+    ("EC2.Describe*", 100, 20),
+    ("EC2.Authorize*", 50, 5),
+    ("EC2.Revoke*", 50, 5),
+    ("EC2.Create*", 50, 5),
+    ("EC2.Delete*", 50, 5),
+    ("ELB.Describe*", 40, 10),
+    ("ELB.*gister*", 20, 5),
+    ("ELB.Create*", 20, 5),
+    ("ELB.Modify*", 20, 5),
+    ("ELBv2.Describe*", 40, 10),
+    ("ELBv2.*gister*", 20, 5),
+    ("ELBv2.Create*", 20, 5),
+    ("ELBv2.Modify*", 20, 5),
+];
 /// The AWS account.
 pub(super) struct Aws {
     url: String,
@@ -46,26 +63,26 @@ struct Ready {
 }
 
 impl Aws {
-    pub(super) async fn start(args: &Args, dir: &Path) -> anyhow::Result<Self> {
-        if let Some(url) = &args.cloud_api {
-            let account = aws_account::create(&Endpoint::new(url)?, args.nodes).await?;
+    pub(super) async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Self> {
+        if let Some(url) = &setup.cloud_api {
+            let account = aws_account::create(&Endpoint::new(url)?, setup.nodes).await?;
             let credentials = ("test".to_owned(), "test".to_owned());
             return Ok(Self { url: url.trim_end_matches('/').to_owned(), account, credentials, simulator: None });
         }
-        let path = args.simulator.as_ref().context("--simulator or --cloud-api is needed")?;
+        let path = setup.simulator.as_ref().context("--simulator or --cloud-api is needed")?;
         let process = Program::new(path)
             .named("simulator")
             .log_dir(dir)
             .args(["--nodes=0", "--policy=documented"])
             .arg(format!("--cluster={CLUSTER}"))
             .arg(format!("--region={REGION}"))
-            .arg(format!("--latency={}ms", args.latency.as_millis()))
+            .arg(format!("--latency={}ms", setup.latency.as_millis()))
             .spawn()?;
         let line = process.first_line(Duration::from_secs(30)).await?;
         let ready: Ready = serde_json::from_str(&line).context("read the simulator's first line")?;
         let control = Endpoint::new(&ready.control)?;
-        raise_quotas(&control, args).await?;
-        let account = seeded(&control, args.nodes).await?;
+        raise_quotas(&control, setup).await?;
+        let account = seeded(&control, setup.nodes).await?;
         let credentials = (ready.access_key, ready.secret_key);
         Ok(Self { url: ready.url, account, credentials, simulator: Some((process, control)) })
     }
@@ -104,7 +121,7 @@ async fn seeded(control: &Endpoint, nodes: usize) -> anyhow::Result<Account> {
 }
 
 /// AWS's default quotas serve some twenty services and a thousand nodes; for more an operator asks AWS, as here.
-async fn raise_quotas(control: &Endpoint, args: &Args) -> anyhow::Result<()> {
+async fn raise_quotas(control: &Endpoint, setup: &Setup) -> anyhow::Result<()> {
     const ENOUGH_FOR_SERVICES: usize = 20;
     const ENOUGH_FOR_NODES: usize = 1000;
     let mut knobs = control.get_json("/knobs").await?;
@@ -114,14 +131,14 @@ async fn raise_quotas(control: &Endpoint, args: &Args) -> anyhow::Result<()> {
             *quota = json!(to);
         }
     };
-    if args.services > ENOUGH_FOR_SERVICES {
-        raise("classic_load_balancers", args.services);
-        raise("load_balancers", args.services);
-        raise("rules_per_group", args.services * 5 + 10);
+    if setup.services > ENOUGH_FOR_SERVICES {
+        raise("classic_load_balancers", setup.services);
+        raise("load_balancers", setup.services);
+        raise("rules_per_group", setup.services * 5 + 10);
     }
-    if args.nodes > ENOUGH_FOR_NODES {
-        raise("targets_per_group", args.nodes);
-        raise("targets_per_zone", args.nodes);
+    if setup.nodes > ENOUGH_FOR_NODES {
+        raise("targets_per_group", setup.nodes);
+        raise("targets_per_zone", setup.nodes);
     }
     let quotas = json!({ "quotas": knobs["quotas"] });
     control.send_json(Method::PATCH, "/knobs", &quotas).await.map(|_| ())
@@ -187,6 +204,17 @@ impl Cloud for Aws {
         let counts = counts.as_object().context("the simulator counts no calls")?;
         ensure!(counts.values().all(|count| count["calls"].is_u64()), "the simulator counts in another form");
         Ok(counts.iter().map(|(action, count)| (action.clone(), count["calls"].as_u64().unwrap_or_default())).collect())
+    }
+
+    fn is_about_load_balancers(&self, action: &str) -> bool {
+        action.starts_with("ELB")
+    }
+
+    async fn limit_rates(&self) -> anyhow::Result<()> {
+        let (_, control) = self.simulator.as_ref().context("only the simulator limits rates")?;
+        let limits = RATES
+            .map(|(action, burst, per_second)| json!({ "action": action, "burst": burst, "per_second": per_second }));
+        control.send_json(Method::PATCH, "/knobs", &json!({ "rate_limits": limits })).await.map(|_| ())
     }
 
     fn hints(&self) -> Vec<String> {

@@ -1,25 +1,49 @@
 //! What the demo needs of a cloud.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
+use kube::Client;
 use serde_json::Value;
 
-use super::{Args, aws};
+use super::aws;
+use crate::control_plane::ControlPlane;
+use crate::objects::LoadBalancerService;
 use crate::process::Program;
+use crate::rbac::ACCOUNT;
+use crate::upstream::{self, Upstream};
+
+/// Which cloud, and how large.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// The value of `--cloud-provider`.
+    pub(crate) cloud: String,
+    /// The simulator's binary.
+    pub(crate) simulator: Option<PathBuf>,
+    /// Another endpoint instead of the simulator.
+    pub(crate) cloud_api: Option<String>,
+    /// Instances.
+    pub(crate) nodes: usize,
+    /// Services that quotas have to suffice for.
+    pub(crate) services: usize,
+    /// Of the simulator's answers.
+    pub(crate) latency: Duration,
+}
 
 /// A kind of load balancer, and how a service asks for it.
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// The first part of its services' names.
-    pub(super) name: &'static str,
-    pub(super) annotations: Vec<(&'static str, &'static str)>,
+    pub(crate) name: &'static str,
+    pub(crate) annotations: Vec<(&'static str, &'static str)>,
 }
 
 /// A cloud with instances for all nodes, simulated or mocked.
 #[async_trait]
-pub(super) trait Cloud: Send + Sync {
+pub(crate) trait Cloud: Send + Sync {
     /// The value of `--cloud-provider`.
     fn name(&self) -> &'static str;
 
@@ -41,6 +65,12 @@ pub(super) trait Cloud: Send + Sync {
     /// How often each action was called; empty where nobody counts.
     async fn calls(&self) -> anyhow::Result<BTreeMap<String, u64>>;
 
+    /// Whether an action, as [`calls`](Self::calls) names it, is about load balancers.
+    fn is_about_load_balancers(&self, action: &str) -> bool;
+
+    /// Refuses calls from now on that come faster than the cloud allows its customers.
+    async fn limit_rates(&self) -> anyhow::Result<()>;
+
     /// What to try while it is up.
     fn hints(&self) -> Vec<String>;
 
@@ -48,10 +78,52 @@ pub(super) trait Cloud: Send + Sync {
     fn check(&self) -> anyhow::Result<()>;
 }
 
+/// The controller that ours replaces.
+pub(crate) fn upstream(cloud: &str) -> anyhow::Result<Upstream> {
+    match cloud {
+        "aws" => Ok(upstream::AWS),
+        other => bail!("nothing is known of upstream's controller for cloud {other:?}"),
+    }
+}
+
 /// Starts the cloud that was asked for.
-pub(super) async fn start(args: &Args, dir: &Path) -> anyhow::Result<Box<dyn Cloud>> {
-    match args.cloud.as_str() {
-        "aws" => Ok(Box::new(aws::Aws::start(args, dir).await?)),
+pub(crate) async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Box<dyn Cloud>> {
+    match setup.cloud.as_str() {
+        "aws" => Ok(Box::new(aws::Aws::start(setup, dir).await?)),
         other => bail!("there is no demo for cloud {other:?}"),
     }
+}
+
+/// A controller manager on this cloud and this control plane, as operators run it, ready to be started.
+pub(crate) async fn controller(
+    path: &Path,
+    name: &str,
+    cloud: &dyn Cloud,
+    plane: &ControlPlane,
+) -> anyhow::Result<Program> {
+    let kubeconfig = plane.kubeconfig_for_service_account("kube-system", ACCOUNT).await?;
+    let kubeconfig = plane.write_kubeconfig(ACCOUNT, &kubeconfig)?;
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("find a port")?;
+    let flag = |name: &str| format!("--{name}={}", kubeconfig.display());
+    let program = Program::new(path)
+        .named(name)
+        .log_dir(plane.dir())
+        .arg(format!("--cloud-provider={}", cloud.name()))
+        .args([flag("kubeconfig"), flag("authentication-kubeconfig"), flag("authorization-kubeconfig")])
+        .args(["--cluster-name=demo", "--bind-address=127.0.0.1", "--v=2"])
+        .arg(format!("--secure-port={}", port.port()));
+    cloud.configure(program, plane.dir())
+}
+
+/// Creates services, of each kind in turn.
+pub(crate) async fn create_services(cloud: &dyn Cloud, client: &Client, count: usize) -> anyhow::Result<()> {
+    let kinds = cloud.services();
+    ensure!(count == 0 || !kinds.is_empty(), "{} has no load balancers", cloud.name());
+    for nth in 0..count {
+        let kind = &kinds[nth % kinds.len()];
+        let service = LoadBalancerService::new("default", format!("{}-{}", kind.name, nth / kinds.len() + 1)).tcp(80);
+        let service = kind.annotations.iter().fold(service, |service, (key, value)| service.annotation(*key, *value));
+        service.create(client).await?;
+    }
+    Ok(())
 }

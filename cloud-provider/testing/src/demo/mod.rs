@@ -2,27 +2,26 @@
 
 mod aws;
 mod aws_account;
-mod cloud;
+pub(crate) mod cloud;
 pub(crate) mod convergence;
 mod screen;
 mod summary;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::control_plane::{ControlPlane, Minor, Options};
-use crate::objects::{KubeletNode, LoadBalancerService, register_nodes};
-use crate::process::{Process, Program};
+use crate::objects::{KubeletNode, register_nodes};
+use crate::process::Process;
 use crate::rbac::{self, ACCOUNT};
-use cloud::Cloud;
+use cloud::{Cloud, Setup};
 use convergence::{Convergence, Counts};
 use screen::Screen;
 use summary::Summary;
@@ -71,8 +70,21 @@ pub struct Args {
     timeout: Duration,
 }
 
+impl Args {
+    fn setup(&self) -> Setup {
+        Setup {
+            cloud: self.cloud.clone(),
+            simulator: self.simulator.clone(),
+            cloud_api: self.cloud_api.clone(),
+            nodes: self.nodes,
+            services: self.services,
+            latency: self.latency,
+        }
+    }
+}
+
 /// Reads `50ms`, `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| format!("{text:?} is no duration such as 50ms or 2s"))?;
@@ -115,11 +127,12 @@ impl Stage {
         let progress = screen.progress();
         let options = Options { kubernetes: args.kubernetes, progress: progress.clone(), ..Options::default() };
         let plane = ControlPlane::start(options).await?;
-        let cloud =
-            progress.step_async("start the cloud", |cloud| cloud.describe(), cloud::start(args, plane.dir())).await?;
+        let cloud = progress
+            .step_async("start the cloud", |cloud| cloud.describe(), cloud::start(&args.setup(), plane.dir()))
+            .await?;
         let client = plane.client().await?;
         rbac::grant(&client, cloud.roles()).await?;
-        let controller = start_controller(args, cloud.as_ref(), &plane).await?;
+        let controller = cloud::controller(&args.controller, "controller", cloud.as_ref(), &plane).await?.spawn()?;
         Ok(Self { controller, cloud, plane, client })
     }
 
@@ -129,21 +142,6 @@ impl Stage {
         self.cloud.check()?;
         self.controller.check_running()
     }
-}
-
-async fn start_controller(args: &Args, cloud: &dyn Cloud, plane: &ControlPlane) -> anyhow::Result<Process> {
-    let kubeconfig = plane.kubeconfig_for_service_account("kube-system", ACCOUNT).await?;
-    let kubeconfig = plane.write_kubeconfig(ACCOUNT, &kubeconfig)?;
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("find a port")?;
-    let flag = |name: &str| format!("--{name}={}", kubeconfig.display());
-    let program = Program::new(&args.controller)
-        .named("controller")
-        .log_dir(plane.dir())
-        .arg(format!("--cloud-provider={}", cloud.name()))
-        .args([flag("kubeconfig"), flag("authentication-kubeconfig"), flag("authorization-kubeconfig")])
-        .args(["--cluster-name=demo", "--bind-address=127.0.0.1", "--v=2"])
-        .arg(format!("--secure-port={}", port.port()));
-    cloud.configure(program, plane.dir())?.spawn()
 }
 
 /// Notes in `outcome` whether everything converged as soon as that is known.
@@ -199,7 +197,8 @@ async fn converge(args: &Args, stage: &Stage, screen: &Screen) -> anyhow::Result
     let input = async {
         let nodes = stage.cloud.nodes().iter().map(|name| KubeletNode::new(name).with_images()).collect();
         let register = register_nodes(&stage.client, nodes, REGISTRATION);
-        let (took, created) = tokio::join!(register, create_services(args, stage));
+        let (took, created) =
+            tokio::join!(register, cloud::create_services(stage.cloud.as_ref(), &stage.client, args.services));
         took.and(created)
     };
     let watch = async {
@@ -230,18 +229,6 @@ async fn converge(args: &Args, stage: &Stage, screen: &Screen) -> anyhow::Result
     };
     screen.finish();
     Ok(counts)
-}
-
-async fn create_services(args: &Args, stage: &Stage) -> anyhow::Result<()> {
-    let kinds = stage.cloud.services();
-    ensure!(args.services == 0 || !kinds.is_empty(), "{} has no load balancers", stage.cloud.name());
-    for nth in 0..args.services {
-        let kind = &kinds[nth % kinds.len()];
-        let service = LoadBalancerService::new("default", format!("{}-{}", kind.name, nth / kinds.len() + 1)).tcp(80);
-        let service = kind.annotations.iter().fold(service, |service, (key, value)| service.annotation(*key, *value));
-        service.create(&stage.client).await?;
-    }
-    Ok(())
 }
 
 /// Accepted writes of the controller by verb and resource, its events and leases among them; questions about permissions

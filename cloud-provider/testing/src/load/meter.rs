@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Stage;
-use crate::process::Process;
-
-/// The kernel counts processor time in hundredths of a second.
-const TICKS: f64 = 100.0;
+use crate::measure::{cpu_seconds, mib, tenths};
 
 /// A phase that runs.
 pub(super) struct Meter {
@@ -93,21 +89,4 @@ impl Phase {
             self.peak_rss_mib
         )
     }
-}
-
-fn cpu_seconds(process: &Process) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).context("read processor time")?;
-    // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks = |nth: usize| fields.get(nth).and_then(|field| field.parse::<f64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).context("the kernel tells processor time in another form")?;
-    Ok((user + system) / TICKS)
-}
-
-pub(super) fn tenths(number: f64) -> f64 {
-    (number * 10.0).round() / 10.0
-}
-
-fn mib(bytes: u64) -> f64 {
-    tenths(bytes as f64 / f64::from(1 << 20))
 }

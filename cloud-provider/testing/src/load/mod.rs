@@ -2,7 +2,6 @@
 //! process that operators run. What it costs is counted by the cloud, by the API server's audit log and by the kernel.
 
 mod kubelets;
-mod machine;
 mod meter;
 mod report;
 

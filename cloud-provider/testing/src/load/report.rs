@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::machine::Machine;
 use super::meter::Phase;
 use super::{Args, Stage};
+use crate::measure::Machine;
 use crate::rbac::ACCOUNT;
 
 #[derive(Debug, Serialize)]
