@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 mod bounds;
@@ -129,11 +129,6 @@ impl Metrics {
     /// A gauge without labels.
     pub fn gauge(&self, name: &'static str, help: &str) -> IntGauge {
         self.shared(name, || IntGauge::with_opts(Opts::new(name, help)))
-    }
-
-    /// A gauge of fractions without labels.
-    pub fn float_gauge(&self, name: &'static str, help: &str) -> Gauge {
-        self.shared(name, || Gauge::with_opts(Opts::new(name, help)))
     }
 
     /// A gauge with labels.

@@ -220,6 +220,13 @@ impl Clients {
         Clients { gate: Some(gate), ..self.clone() }
     }
 
+    /// Other settings for the same API server: what is known of its outages is shared, so that the requests of all together
+    /// are few.
+    #[must_use]
+    pub fn beside(&self, settings: Settings) -> Clients {
+        Clients { settings: Arc::new(settings), gate: None, accounts: Arc::default(), ..self.clone() }
+    }
+
     /// A client called `name`, which ends the user agent: `cloud-controller-manager`, `leader-election`, `service-controller`, ….
     ///
     /// It belongs to the current runtime. Credentials are read now; the server is not contacted.

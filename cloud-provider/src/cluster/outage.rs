@@ -37,22 +37,28 @@ impl Outage {
         Self { threshold, state: Mutex::new(state), over: Notify::new() }
     }
 
-    /// Waits for the turn of a call; at once while all is well. Whoever gives up waiting loses nothing but its turn.
+    /// Waits for the turn of a call; at once while all is well. A turn is taken when it has come: whoever gives up waiting
+    /// takes none.
     pub async fn turn(&self) {
-        let mut over = std::pin::pin!(self.over.notified());
-        over.as_mut().enable();
-        let at = {
-            let mut state = self.lock();
-            if state.failures < self.threshold {
-                return;
+        loop {
+            let mut over = std::pin::pin!(self.over.notified());
+            over.as_mut().enable();
+            let at = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                if state.failures < self.threshold {
+                    return;
+                }
+                if state.next <= now {
+                    state.next = now + SPACING;
+                    return;
+                }
+                state.next
+            };
+            tokio::select! {
+                () = sleep_until(at) => {}
+                () = over => {}
             }
-            let at = state.next.max(Instant::now());
-            state.next = at + SPACING;
-            at
-        };
-        tokio::select! {
-            () = sleep_until(at) => {}
-            () = over => {}
         }
     }
 
@@ -99,6 +105,19 @@ mod tests {
         assert!(outage.note(true) && !outage.note(true));
         outage.turn().await;
         assert_eq!(begun.elapsed(), 2 * SPACING);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_gave_up_waiting_hold_nobody_back() {
+        let outage = Outage::after(1);
+        outage.note(false);
+        outage.turn().await;
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert!(tokio::time::timeout(Duration::from_millis(1), outage.turn()).await.is_err());
+        }
+        outage.turn().await;
+        assert_eq!(begun.elapsed(), SPACING);
     }
 
     #[tokio::test(start_paused = true)]

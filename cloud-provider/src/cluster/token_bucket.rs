@@ -38,11 +38,21 @@ impl TokenBucket {
         granted
     }
 
-    /// Takes a token, waiting for it; gives nothing back when the wait is abandoned.
+    /// Takes a token, waiting for it; gives it back when the wait is abandoned.
     pub async fn take(&self) -> Duration {
+        struct Reserved<'a>(Option<&'a TokenBucket>);
+        impl Drop for Reserved<'_> {
+            fn drop(&mut self) {
+                if let Some(bucket) = self.0 {
+                    bucket.refilled().0 += 1.0;
+                }
+            }
+        }
         let wait = self.reserve();
         if !wait.is_zero() {
+            let mut reserved = Reserved(Some(self));
             tokio::time::sleep(wait).await;
+            reserved.0 = None;
         }
         wait
     }
@@ -78,6 +88,18 @@ mod tests {
         tokio::time::advance(Duration::from_secs(301)).await;
         assert!(bucket.try_take(), "one token per 300 s");
         assert!(!bucket.try_take());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_gave_up_waiting_leave_no_debt() {
+        let bucket = TokenBucket::new(1.0, 1);
+        assert!(bucket.try_take());
+        for _ in 0..50 {
+            assert!(tokio::time::timeout(Duration::from_millis(1), bucket.take()).await.is_err());
+        }
+        let start = Instant::now();
+        bucket.take().await;
+        assert!(start.elapsed() <= Duration::from_secs(1), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,7 +24,6 @@ use tracing::{debug, info};
 use super::options::{AuthenticationSettings, AuthorizationSettings};
 use crate::cluster::client::{self, Clients, Policy};
 use crate::error::warn_of;
-use crate::metrics::Metrics;
 
 mod authorities;
 mod authorization;
@@ -105,7 +104,7 @@ pub enum Error {
 pub struct Authenticator {
     authorities: Arc<Authorities>,
     tokens: Option<Client>,
-    reviewed: Cache<String, Option<User>>,
+    reviewed: Cache<Option<User>>,
 }
 
 impl fmt::Debug for Authenticator {
@@ -155,8 +154,7 @@ impl Authenticator {
     /// The user of a bearer token; none if there is no token or no one to ask.
     async fn by_token(&self, headers: &HeaderMap) -> Result<Option<User>, Unauthorized> {
         let (Some(client), Some(token)) = (&self.tokens, bearer(headers)) else { return Ok(None) };
-        let reviewed =
-            self.reviewed.get(token.to_owned(), Option::is_some, || review_token(client.clone(), token.to_owned()));
+        let reviewed = self.reviewed.get(&token, Option::is_some, || review_token(client.clone(), token.to_owned()));
         match reviewed.await {
             Ok(Some(user)) => Ok(Some(user)),
             Ok(None) => Err(Unauthorized),
@@ -246,7 +244,7 @@ impl Access {
     }
 
     /// The same with clients as the flags say: from `--authentication-kubeconfig` and `--authorization-kubeconfig`, else of the
-    /// cluster that the process runs in, else none.
+    /// cluster that the process runs in, else none. `clients` are the others of this process.
     ///
     /// # Errors
     /// A kubeconfig that cannot be used, and those of [`Authenticator::new`].
@@ -254,10 +252,10 @@ impl Access {
         authentication: &AuthenticationSettings,
         authorization: &AuthorizationSettings,
         user_agent: &str,
-        metrics: &Metrics,
+        clients: &Clients,
     ) -> Result<(Access, Lookup), Error> {
-        let tokens = delegated(authentication.kubeconfig.clone(), user_agent, metrics).await?;
-        let reviews = delegated(authorization.kubeconfig.clone(), user_agent, metrics).await?;
+        let tokens = delegated(authentication.kubeconfig.clone(), user_agent, clients).await?;
+        let reviews = delegated(authorization.kubeconfig.clone(), user_agent, clients).await?;
         Access::new(authentication, tokens, authorization, reviews).await
     }
 }
@@ -265,10 +263,10 @@ impl Access {
 async fn delegated(
     kubeconfig: Option<PathBuf>,
     user_agent: &str,
-    metrics: &Metrics,
+    clients: &Clients,
 ) -> Result<Option<Client>, client::Error> {
     let settings = client::Settings { kubeconfig, user_agent: user_agent.to_owned(), ..client::Settings::default() };
-    match Clients::new(settings, metrics).client("delegated-auth", Policy::REVIEW).await {
+    match clients.beside(settings).client("delegated-auth", Policy::REVIEW).await {
         Ok(client) => Ok(Some(client)),
         Err(client::Error::InCluster(error)) => {
             info!(%error, "not in a cluster and no kubeconfig: nobody reviews tokens and access");

@@ -7,7 +7,7 @@ use super::{
     options::Settings,
     serving::{Routes, Server},
 };
-use crate::{Error, error::Result, metrics::Metrics};
+use crate::{Error, cluster::client::Clients, error::Result, metrics::Metrics};
 
 /// The server, listening, and what keeps its settings true; `None` where `--secure-port=0` turns it off.
 ///
@@ -18,12 +18,13 @@ use crate::{Error, error::Result, metrics::Metrics};
 pub(super) async fn open(
     settings: &Settings,
     user_agent: &str,
+    clients: &Clients,
     checks: &Checks,
     metrics: &Metrics,
     about: &About,
 ) -> Result<Option<(Server, Lookup)>> {
     let Some(serving) = &settings.serving else { return Ok(None) };
-    let (access, lookup) = Access::delegated(&settings.authentication, &settings.authorization, user_agent, metrics)
+    let (access, lookup) = Access::delegated(&settings.authentication, &settings.authorization, user_agent, clients)
         .await
         .map_err(|error| Error::invalid("--authentication-kubeconfig", "set up authentication").with_source(error))?;
     let mut routes = Routes::standard(checks, metrics);

@@ -35,6 +35,8 @@ pub(super) struct Connection {
 
 struct State {
     client: Client,
+    /// Whether a plugin gives the credentials; without a time of their end they are used until they are refused.
+    plugin: bool,
     files: Files,
     checked: Instant,
     /// Grows with each change of credentials.
@@ -88,7 +90,8 @@ impl Connection {
         if config.accept_invalid_certs {
             warn!(host, "insecure-skip-tls-verify: the certificate of the API server is not verified");
         }
-        let state = State { client: build(config).await?, files, checked: Instant::now(), generation: 0 };
+        let plugin = config.auth_info.exec.is_some();
+        let state = State { client: build(config).await?, plugin, files, checked: Instant::now(), generation: 0 };
         Ok(Connection { settings, agent, silence, anonymous, host, state: Mutex::new(state) })
     }
 
@@ -106,17 +109,17 @@ impl Connection {
     /// With `refused`, the files are looked at earlier than usual.
     pub(super) async fn current(&self, refused: bool) -> (Client, u64) {
         let every = if refused { CHECK_AFTER_REFUSAL } else { CHECK_EVERY };
-        let (client, generation, files) = {
+        let (client, generation, files, plugin) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.checked.elapsed() < every {
                 return (state.client.clone(), state.generation);
             }
             // Others go on with what there is while this call looks.
             state.checked = Instant::now();
-            (state.client.clone(), state.generation, state.files.clone())
+            (state.client.clone(), state.generation, state.files.clone(), state.plugin)
         };
         let expiring = client.valid_until().is_some_and(|end| end < Timestamp::now() + EXPIRY_MARGIN);
-        if !expiring && !files.changed() {
+        if !expiring && !(refused && plugin) && !files.changed() {
             return (client, generation);
         }
         match self.rebuild().await {

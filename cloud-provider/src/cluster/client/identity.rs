@@ -56,7 +56,7 @@ impl Own {
             return Ok(Answer::Declined(request));
         };
         let Some(token) = self.token(deadline).await? else { return Ok(Answer::Declined(request)) };
-        let (client, _) = self.connection.current(false).await;
+        let (client, _) = timeout_at(deadline, self.connection.current(false)).await?;
         let mut response = transport.exchange(&client, authorized(request, &token)?, deadline).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.tokens.refused(&token);

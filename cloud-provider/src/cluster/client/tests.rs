@@ -255,6 +255,36 @@ async fn tokens_that_rotate_are_read_again() {
     assert!(matches!(api.get("default").await, Err(kube::Error::Api(_))), "a file that is gone changes nothing");
 }
 
+#[tokio::test]
+async fn a_plugin_is_asked_again_when_its_credentials_are_refused() {
+    let server = Server::start(Box::new(|request| {
+        let token = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+        Some(if token.as_deref() == Some("Bearer new") { namespace() } else { answer(401, "{}") })
+    }))
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, credential) = (dir.path().join("kubeconfig"), dir.path().join("credential"));
+    // Without a time of its end.
+    let put = |token: &str| {
+        let credential_of = format!(
+            r#"{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"{token}"}}}}"#
+        );
+        std::fs::write(&credential, credential_of).unwrap();
+    };
+    put("old");
+    let plugin = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, command: cat, args: [\"{}\"], interactiveMode: Never}}",
+        credential.display()
+    );
+    std::fs::write(&path, kubeconfig(&server.url, &plugin)).unwrap();
+    let settings = Settings { kubeconfig: Some(path), user_agent: "a".into(), ..Settings::default() };
+    let api: Api<Namespace> = Api::all(client(settings, &Metrics::new(), QUICK).await);
+    assert!(api.get("default").await.is_err());
+    put("new");
+    move_clock(6).await;
+    api.get("default").await.expect("after a refusal the plugin is asked again, and the request is sent again");
+}
+
 /// Moves tokio's clock while nothing is on its way.
 async fn move_clock(seconds: u64) {
     tokio::time::pause();

@@ -43,11 +43,12 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
-        let deadline = Instant::now() + self.policy.total;
         let method = request.method().clone();
         if !is_watch(&request) {
             self.throttle(&method).await;
         }
+        // The limit of the client is not the API server's fault.
+        let deadline = Instant::now() + self.policy.total;
         let (parts, body) = request.into_parts();
         let mut body = Some(body);
         let mut attempt = 0;
@@ -121,11 +122,11 @@ impl Transport {
     /// Sends once; after a 401 once more if there are new credentials.
     async fn attempt_as_main(&self, request: Request<Body>, deadline: Instant) -> Result<Response<Body>, BoxError> {
         let again = copy(&request);
-        let (client, generation) = self.connection.current(false).await;
+        let (client, generation) = timeout_at(deadline, self.connection.current(false)).await?;
         let result = self.exchange(&client, request, deadline).await;
         let refused = matches!(&result, Ok(response) if response.status() == StatusCode::UNAUTHORIZED);
         let Some(again) = again.filter(|_| refused) else { return result };
-        let (fresh, newer) = self.connection.current(true).await;
+        let (fresh, newer) = timeout_at(deadline, self.connection.current(true)).await?;
         if newer == generation { result } else { self.exchange(&fresh, again, deadline).await }
     }
 
@@ -136,7 +137,7 @@ impl Transport {
         deadline: Instant,
     ) -> Result<Response<Body>, BoxError> {
         let start = Instant::now();
-        let limit = self.policy.attempt.min(deadline - start);
+        let limit = self.policy.attempt.min(deadline.saturating_duration_since(start));
         let method = request.method().clone();
         self.metrics.sending(&request, &self.host);
         let result = match timeout(limit, client.send(request)).await {
