@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,8 +42,10 @@ use tls::Tls;
 const CONNECTIONS: usize = 256;
 /// From accepting a connection to the end of its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// For the headers of a request; also how long a connection may be idle.
+/// For the headers of a request.
 const HEADERS: Duration = Duration::from_secs(60);
+/// How long a connection may be without a request, pings aside.
+const IDLE: Duration = Duration::from_secs(60);
 /// Headers of one request, in bytes.
 const HEADER_BYTES: usize = 64 * 1024;
 /// The body of one request, in bytes.
@@ -330,20 +333,63 @@ async fn connection(
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let chain: Arc<[CertificateDer<'static>]> = chain.iter().cloned().map(CertificateDer::into_owned).collect();
+    let activity = Arc::new(Activity::default());
+    let requests = Arc::clone(&activity);
     let service = service_fn(move |request| {
-        let (shared, chain) = (Arc::clone(&shared), Arc::clone(&chain));
-        async move { Ok::<_, std::convert::Infallible>(shared.answer(request, &chain).await) }
+        let (shared, chain, running) = (Arc::clone(&shared), Arc::clone(&chain), requests.begin());
+        async move {
+            let answer = shared.answer(request, &chain).await;
+            drop(running);
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    tokio::select! {
+        served = connection.as_mut() => {
+            if let Err(error) = served {
+                debug!(%peer, error, "connection ended");
+            }
+            return;
         }
-    };
-    if let Err(error) = served {
-        debug!(%peer, error, "connection ended");
+        () = stop.cancelled() => {}
+        () = activity.idle() => debug!(%peer, "connection without requests, closing it"),
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(GRACE, connection).await;
+}
+
+/// The requests of one connection. A client that says nothing must not keep its place among the connections.
+#[derive(Default)]
+struct Activity {
+    begun: AtomicU64,
+    running: AtomicUsize,
+}
+
+/// A request that is being answered.
+struct InFlight(Arc<Activity>);
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> InFlight {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Returns when there was no request for [`IDLE`].
+    async fn idle(&self) {
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            sleep(IDLE).await;
+            if self.running.load(Ordering::Relaxed) == 0 && self.begun.load(Ordering::Relaxed) == begun {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Decision {
 pub struct Authorizer {
     always_allowed: Vec<String>,
     reviews: Option<Client>,
-    reviewed: Cache<(User, String, String), (bool, String)>,
+    reviewed: Cache<(bool, String)>,
     told: Mutex<String>,
 }
 
@@ -62,8 +62,8 @@ impl Authorizer {
             return Decision::Allowed;
         }
         let Some(client) = &self.reviews else { return Decision::Forbidden(String::new()) };
-        let key = (user.clone(), verb.to_owned(), path.to_owned());
-        let reviewed = self.reviewed.get(key, |(allowed, _)| *allowed, || review(client.clone(), user, verb, path));
+        let asked = (user, verb, path);
+        let reviewed = self.reviewed.get(&asked, |(allowed, _)| *allowed, || review(client.clone(), user, verb, path));
         match reviewed.await {
             Ok((true, _)) => Decision::Allowed,
             Ok((false, reason)) => Decision::Forbidden(reason),

@@ -1,28 +1,34 @@
 //! Answers that are remembered for a while, with one question at a time per key.
+//!
+//! Keys are kept as their hash: tokens, which are secrets, and paths may be long, and anybody can ask.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::future::Future;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// Keys that are remembered at once; beyond that, everything is forgotten.
 const LIMIT: usize = 1024;
 
-pub(super) struct Cache<K, V> {
+pub(super) struct Cache<V> {
     good_ttl: Duration,
     bad_ttl: Duration,
-    entries: Mutex<HashMap<K, Entry<V>>>,
+    entries: Mutex<HashMap<Digest, Entry<V>>>,
 }
+
+/// SHA-256, so that nobody finds two keys of one hash.
+type Digest = [u8; 32];
 
 struct Entry<V> {
     answer: Arc<OnceCell<(V, Instant)>>,
 }
 
-impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
+impl<V: Clone> Cache<V> {
     /// Remembers good answers and bad ones for different times; 0 for not at all.
     pub(super) fn new(good_ttl: Duration, bad_ttl: Duration) -> Self {
         Cache { good_ttl, bad_ttl, entries: Mutex::default() }
@@ -30,16 +36,21 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
 
     /// The answer that is remembered, or that of `ask`, which runs once for all that wait for the same key. Failures are
     /// not remembered.
-    pub(super) async fn get<E, F>(&self, key: K, good: impl Fn(&V) -> bool, ask: impl FnOnce() -> F) -> Result<V, E>
+    pub(super) async fn get<E, F>(
+        &self,
+        key: &(impl Debug + ?Sized),
+        good: impl Fn(&V) -> bool,
+        ask: impl FnOnce() -> F,
+    ) -> Result<V, E>
     where
         F: Future<Output = Result<V, E>>,
     {
-        let cell = self.cell(key, good);
+        let cell = self.cell(Sha256::digest(format!("{key:?}")).into(), good);
         let (answer, _) = cell.get_or_try_init(|| async { ask().await.map(|answer| (answer, Instant::now())) }).await?;
         Ok(answer.clone())
     }
 
-    fn cell(&self, key: K, good: impl Fn(&V) -> bool) -> Arc<OnceCell<(V, Instant)>> {
+    fn cell(&self, key: Digest, good: impl Fn(&V) -> bool) -> Arc<OnceCell<(V, Instant)>> {
         let fresh = |entry: &Entry<V>| match entry.answer.get() {
             Some((answer, since)) => since.elapsed() < if good(answer) { self.good_ttl } else { self.bad_ttl },
             // Somebody is asking.
@@ -99,11 +110,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_are_not_remembered_and_the_cache_is_bounded() {
-        let cache: Cache<usize, bool> = Cache::new(1000 * S, 1000 * S);
-        assert_eq!(cache.get(1, |_| true, || async { Err("down") }).await, Err("down"));
-        assert_eq!(cache.get(1, |_| true, || async { Ok::<_, &str>(true) }).await, Ok(true));
+        let cache: Cache<bool> = Cache::new(1000 * S, 1000 * S);
+        assert_eq!(cache.get(&1, |_| true, || async { Err("down") }).await, Err("down"));
+        assert_eq!(cache.get(&1, |_| true, || async { Ok::<_, &str>(true) }).await, Ok(true));
         for key in 0..5000 {
-            let _ = cache.get(key, |_| true, || async { Ok::<_, &str>(true) }).await;
+            let _ = cache.get(&key, |_| true, || async { Ok::<_, &str>(true) }).await;
         }
         assert!(cache.entries.lock().unwrap().len() <= LIMIT);
     }

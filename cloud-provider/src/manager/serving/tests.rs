@@ -189,6 +189,29 @@ async fn what_is_not_tls_is_dropped_and_does_not_disturb_others() {
     drop(idle);
 }
 
+/// All places are taken by clients that finish the handshake and then say nothing, or only half a preface of HTTP/2.
+#[tokio::test]
+async fn clients_that_say_nothing_lose_their_place() {
+    let running = start(&settings());
+    let mut silent = Vec::new();
+    for nth in 0..CONNECTIONS {
+        let (mut stream, _) = connect(running.address, &["http/1.1"]).await;
+        if nth % 2 == 0 {
+            stream.write_all(b"P").await.unwrap();
+        }
+        silent.push(stream);
+    }
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    // Nothing else is to be done, so that the clock jumps on, and their places are free in the end.
+    let mut rest = Vec::new();
+    drop(silent[0].read_to_end(&mut rest).await);
+    drop(silent[1].read_to_end(&mut rest).await);
+    assert!(begun.elapsed() >= IDLE - Duration::from_secs(5), "{:?}", begun.elapsed());
+    tokio::time::resume();
+    assert_eq!(ask(running.address, get("/healthz")).await.0, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_rotated_certificate_is_served_without_a_restart() {
     let dir = tempfile::tempdir().unwrap();
