@@ -250,9 +250,11 @@ impl Elector {
         let stop = token.clone().drop_guard();
         let campaign = election::Campaign { health: health.clone(), tell, elector: self };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::Builder::new()
-            .name("leader-election".to_owned())
-            .spawn(move || runtime.block_on(campaign.run(token)))?;
+        let thread = std::thread::Builder::new().name("leader-election".to_owned()).spawn(move || {
+            runtime.block_on(campaign.run(token));
+            // A look-up of a name or a plugin for credentials may hang: dropping the runtime would wait for it.
+            runtime.shutdown_background();
+        })?;
         Ok(Election { changes, health, thread: Some(thread), done: false, _stop: stop })
     }
 }

@@ -153,12 +153,7 @@ impl<P: Provider> Process<P> {
             process = starting => process?,
             () = signals.next() => return Ok(End::Asked),
         };
-        let end = process.lead(&mut signals).await;
-        // Who lost the lease leaves at once: somebody else works already.
-        if !matches!(end, Ok(End::Lost)) {
-            process.stop().await;
-        }
-        end
+        process.lead(&mut signals).await
     }
 
     /// Gets the cloud ready and starts to watch: a process that does not lead yet is warm when it does.
@@ -187,7 +182,9 @@ impl<P: Provider> Process<P> {
             (Store::default(), Store::default(), CancellationToken::new(), JoinSet::new());
         let checks = Checks::new(&metrics);
         let agent = user_agent::<P>();
-        if let Some((server, lookup)) = secure_port::open(&settings, &agent, &checks, &metrics, &about).await? {
+        if let Some((server, lookup)) =
+            secure_port::open(&settings, &agent, &clients, &checks, &metrics, &about).await?
+        {
             tasks.spawn(named("secure port", server.run(token.clone())));
             tasks.spawn(named("settings of authentication", lookup.run(token.clone())));
         }

@@ -4,12 +4,16 @@
 use std::sync::{Arc, OnceLock};
 
 use futures::future::select_all;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{End, MANAGER, Process, SHUTDOWN, Signals, ended, named, open};
+use super::{End, MANAGER, Process, SHUTDOWN, Signals, ended, open};
 use crate::{
     Error,
-    cluster::events::{Recorder, Sink},
+    cluster::{
+        client::Clients,
+        events::{Recorder, Sink},
+    },
     config::leader_migration::{LeaderMigration, Owner},
     error::Result,
     manager::{
@@ -25,6 +29,8 @@ struct Elections {
     /// Not a child of the controllers' token: leases are kept until the controllers have ended.
     token: CancellationToken,
     running: Vec<Election>,
+    /// Writes their events, the last of which come when the leases are given back.
+    events: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 /// How the wait for a lease ended.
@@ -39,10 +45,7 @@ impl<P: Provider> Process<P> {
         let mut elections = Elections::default();
         let end = match self.settings.leader_election.clone() {
             Some(settings) => self.campaign(&settings, &mut elections, signals).await,
-            None => {
-                self.start_controllers(self.clients.clone(), Owner::Main).await?;
-                self.until_end(&mut elections, signals).await
-            }
+            None => self.run_controllers(self.clients.clone(), &mut elections, signals).await,
         };
         // Who lost a lease leaves at once: somebody else works already.
         if !matches!(end, Ok(End::Lost)) {
@@ -60,7 +63,7 @@ impl<P: Provider> Process<P> {
     ) -> Result<End> {
         let events = Sink::new(open(&self.clients, "leader-election-events").await?);
         let recorder = events.recorder(MANAGER);
-        self.tasks.spawn(named("events of the election", events.run(self.token.clone())));
+        elections.write(events);
 
         let main = match self.acquire(settings, &settings.name, recorder.clone(), elections, signals).await? {
             Wait::Acquired(leadership) => leadership,
@@ -72,19 +75,52 @@ impl<P: Provider> Process<P> {
             Arc::new(move || main.held() && shared.get().is_none_or(Leadership::held))
         };
         self.gate.open_while(held.clone());
-        self.start_controllers(self.clients.gated(main.gate()), Owner::Main).await?;
-
-        if let Some(migration) = &settings.migration {
-            self.announce(migration);
-            tracing::info!(lease = migration.leader_name, "waiting for the lease of controllers that migrate");
-            match self.acquire(settings, &migration.leader_name, recorder, elections, signals).await? {
-                // A process acquires the lease once.
-                Wait::Acquired(leadership) => _ = shared.set(leadership),
-                Wait::Ended(end) => return Ok(end),
-            }
-            self.start_controllers(self.clients.gated(held), Owner::Shared).await?;
+        let clients = self.clients.gated(main.gate());
+        let Some(migration) = &settings.migration else {
+            return self.run_controllers(clients, elections, signals).await;
+        };
+        if let Some(end) = self.start_unless_ended(clients, Owner::Main, elections, signals).await? {
+            return Ok(end);
+        }
+        self.announce(migration);
+        tracing::info!(lease = migration.leader_name, "waiting for the lease of controllers that migrate");
+        match self.acquire(settings, &migration.leader_name, recorder, elections, signals).await? {
+            // A process acquires the lease once.
+            Wait::Acquired(leadership) => _ = shared.set(leadership),
+            Wait::Ended(end) => return Ok(end),
+        }
+        if let Some(end) = self.start_unless_ended(self.clients.gated(held), Owner::Shared, elections, signals).await? {
+            return Ok(end);
         }
         self.until_end(elections, signals).await
+    }
+
+    /// Without leader migration: starts all controllers, and waits for the end.
+    async fn run_controllers(
+        &mut self,
+        clients: Clients,
+        elections: &mut Elections,
+        signals: &mut Signals,
+    ) -> Result<End> {
+        match self.start_unless_ended(clients, Owner::Main, elections, signals).await? {
+            Some(end) => Ok(end),
+            None => self.until_end(elections, signals).await,
+        }
+    }
+
+    /// Starts the controllers of `owner`, which may take minutes, unless a signal or the loss of a lease comes first.
+    async fn start_unless_ended(
+        &mut self,
+        clients: Clients,
+        owner: Owner,
+        elections: &mut Elections,
+        signals: &mut Signals,
+    ) -> Result<Option<End>> {
+        tokio::select! {
+            started = self.start_controllers(clients, owner) => started.map(|()| None),
+            () = signals.next() => Ok(Some(End::Asked)),
+            change = elections.next() => Ok(Some(lost(change.as_ref()))),
+        }
     }
 
     /// Says what the configuration means here: a controller that nobody runs is found in this line.
@@ -162,11 +198,22 @@ impl Elections {
         select_all(changes).await.0
     }
 
-    /// Gives all leases back, bounded by the elections themselves, which try once each.
+    fn write(&mut self, events: Sink) {
+        let token = CancellationToken::new();
+        self.events = Some((token.clone(), tokio::spawn(events.run(token))));
+    }
+
+    /// Gives all leases back, bounded by the elections themselves, which try once each, and writes what they tell of it.
     async fn release(&mut self) {
         self.token.cancel();
         for election in &mut self.running {
-            let _ = tokio::time::timeout(SHUTDOWN, election.next()).await;
+            // A lease may just have been acquired.
+            let released = async { while let Some(Change::Acquired(_)) = election.next().await {} };
+            let _ = tokio::time::timeout(SHUTDOWN, released).await;
+        }
+        if let Some((token, written)) = self.events.take() {
+            token.cancel();
+            let _ = tokio::time::timeout(SHUTDOWN, written).await;
         }
     }
 }
