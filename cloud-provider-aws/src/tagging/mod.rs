@@ -24,6 +24,7 @@ use cloud_provider::{
     controllers::{
         Managed,
         plan::{self, Plan},
+        rethrow,
     },
     error::Result,
     metrics::Metrics,
@@ -269,7 +270,7 @@ impl Managed for TaggingController {
         tokio::select! {
             () = token.cancelled() => {}
             // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
-            Some(Err(error)) = workers.join_next() => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
+            Some(ended) = workers.join_next() => rethrow(ended),
         }
         controller.queue.shut_down();
         Ok(())

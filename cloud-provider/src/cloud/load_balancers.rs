@@ -7,7 +7,7 @@
 //! Cloud crates usually do not implement [`LoadBalancers`] but the typed [`Model`](super::Model), which
 //! [`Reconciler`](super::Reconciler) turns into this object-safe form.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -222,11 +222,6 @@ impl ServiceOutcome {
     /// A failure that leaves the service's status as it is.
     pub fn failed(error: Error) -> Self {
         Self { error: Some(error), ..Self::of(ServiceState::Unsettled) }
-    }
-
-    /// When the cloud or the provider wants to be asked again.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.error.as_ref().and_then(Error::retry_after)
     }
 }
 

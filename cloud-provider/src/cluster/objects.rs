@@ -11,6 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cloud::LoadBalancerStatus;
 
+/// The condition that says whether a kubelet is well.
+const READY: &str = "Ready";
+/// The condition that keeps pods off a node without routes.
+pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+
 /// The key of an object: its namespace, empty for cluster-scoped ones, and its name. Printed as `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -304,7 +309,12 @@ impl Node {
 
     /// The status of condition `Ready`: `True`, `False` or `Unknown`; `None` where the node never reported.
     pub fn ready(&self) -> Option<&str> {
-        self.status.conditions.iter().find(|condition| condition.kind == "Ready").map(|ready| ready.status.as_str())
+        self.condition(READY).map(|ready| ready.status.as_str())
+    }
+
+    /// A condition, `Ready` or [`NETWORK_UNAVAILABLE`]; others are not kept.
+    pub fn condition(&self, kind: &str) -> Option<&NodeCondition> {
+        self.status.conditions.iter().find(|condition| condition.kind == kind)
     }
 }
 
@@ -382,7 +392,7 @@ fn trimmed_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta
 /// Only the conditions that controllers read; the others change with every heartbeat.
 fn read_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeCondition>, D::Error> {
     let mut conditions: Vec<NodeCondition> = null_as_default(deserializer)?;
-    conditions.retain(|condition| condition.kind == "Ready" || condition.kind == "NetworkUnavailable");
+    conditions.retain(|condition| condition.kind == READY || condition.kind == NETWORK_UNAVAILABLE);
     conditions.shrink_to_fit();
     Ok(conditions)
 }

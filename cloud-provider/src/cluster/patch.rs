@@ -92,21 +92,24 @@ impl ServicePatch<'_> {
         self.finalizer.is_none() && self.status.is_none() && self.annotations.is_empty()
     }
 
-    /// The patch, given the finalizers that the service has now.
-    pub fn to_value(&self, finalizers: &[String]) -> Value {
-        let mut patch = json!({});
+    /// The patch, given the finalizers that the service has now. The API server refuses it with a conflict for a service of
+    /// another UID.
+    pub fn to_value(&self, uid: &str, finalizers: &[String]) -> Value {
+        let mut metadata = json!({"uid": uid});
         match self.finalizer {
             Some(FinalizerChange::Add(finalizer)) => {
-                let order: Vec<&str> = finalizers.iter().map(String::as_str).chain([finalizer]).collect();
-                patch["metadata"] = json!({"$setElementOrder/finalizers": order, "finalizers": [finalizer]});
+                metadata["finalizers"] = json!([finalizer]);
+                metadata["$setElementOrder/finalizers"] =
+                    finalizers.iter().map(String::as_str).chain([finalizer]).collect();
             }
             Some(FinalizerChange::Remove(finalizer)) => {
-                let order: Vec<&String> = finalizers.iter().filter(|other| *other != finalizer).collect();
-                patch["metadata"] =
-                    json!({"$deleteFromPrimitiveList/finalizers": [finalizer], "$setElementOrder/finalizers": order});
+                metadata["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+                metadata["$setElementOrder/finalizers"] =
+                    finalizers.iter().filter(|other| *other != finalizer).map(String::as_str).collect();
             }
             None => {}
         }
+        let mut patch = json!({"metadata": metadata});
         if !self.annotations.is_empty() {
             patch["metadata"]["annotations"] = json!(self.annotations);
         }
@@ -124,10 +127,10 @@ mod tests {
     use crate::cluster::objects::AddressKind;
 
     #[test]
-    fn adding_a_finalizer_gives_upstreams_bytes() {
+    fn adding_a_finalizer_gives_upstreams_bytes_and_the_uid() {
         let patch = ServicePatch { finalizer: Some(FinalizerChange::Add("bar")), ..ServicePatch::default() };
-        let expected = r#"{"metadata":{"$setElementOrder/finalizers":["foo","bar"],"finalizers":["bar"]}}"#;
-        assert_eq!(patch.to_value(&["foo".into()]).to_string(), expected);
+        let expected = r#"{"metadata":{"$setElementOrder/finalizers":["foo","bar"],"finalizers":["bar"],"uid":"u-1"}}"#;
+        assert_eq!(patch.to_value("u-1", &["foo".into()]).to_string(), expected);
     }
 
     #[test]
@@ -160,6 +163,7 @@ mod tests {
     fn an_empty_status_is_written_as_null_ingress() {
         let status = LoadBalancerStatus::default();
         let patch = ServicePatch { status: Some(&status), ..ServicePatch::default() };
-        assert_eq!(patch.to_value(&[]).to_string(), r#"{"status":{"loadBalancer":{"ingress":null}}}"#);
+        let expected = r#"{"metadata":{"uid":"u-1"},"status":{"loadBalancer":{"ingress":null}}}"#;
+        assert_eq!(patch.to_value("u-1", &[]).to_string(), expected);
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::token_bucket::TokenBucket;
+use crate::Error;
 use crate::metrics::Metrics;
 
 mod metrics;
@@ -29,6 +30,9 @@ mod metrics;
 mod tests;
 
 use metrics::QueueMetrics;
+
+/// The least wait after a failure whose error names one: zero would be a loop.
+const SOONEST: Duration = Duration::from_secs(1);
 
 /// How the retries of [`WorkQueue::add_rate_limited`] are spaced.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -206,6 +210,16 @@ impl<K: Eq + Hash + Clone + Send> WorkQueue<K> {
     /// Forgets the failures of `key`: its next back-off starts at the base. Pending runs stay.
     pub fn forget(&self, key: &K) {
         self.inner.lock().failures.remove(key);
+    }
+
+    /// Puts `key` back after a failure: after the wait that the error names, and a second at least, else with back-off. Says
+    /// after how long. It counts as failed either way, though a wait that was asked for does not make the back-off grow.
+    pub fn retry(&self, key: K, error: &Error) -> Duration {
+        let Some(wait) = error.retry_after() else { return self.add_rate_limited(key) };
+        let wait = wait.max(SOONEST);
+        self.inner.lock().failures.entry(key.clone()).or_insert(1);
+        self.add_after(key, wait);
+        wait
     }
 
     /// How often `key` failed since it was last forgotten.

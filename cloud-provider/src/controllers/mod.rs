@@ -11,6 +11,7 @@ pub mod service;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::Plan;
@@ -57,6 +58,15 @@ fn about_service(service: &Service) -> Subject {
         namespace: Some(key.namespace),
         name: key.name,
         uid: service.uid().into(),
+    }
+}
+
+/// A panic in a task of a controller goes on in the controller, so that it ends the process and is not lost.
+pub fn rethrow(finished: Result<(), JoinError>) {
+    if let Err(error) = finished
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
     }
 }
 

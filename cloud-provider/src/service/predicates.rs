@@ -1,6 +1,8 @@
 //! What a service wants, and whether a change of it matters.
 
-use crate::cluster::objects::{Object, Service, ServicePort};
+use std::collections::BTreeMap;
+
+use crate::cluster::objects::{Object, Service};
 
 /// The finalizer that holds a service until its load balancer is gone.
 pub const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
@@ -42,7 +44,7 @@ pub fn needs_update(old: &Service, new: &Service) -> bool {
     let (a, b) = (&old.spec, &new.spec);
     wants_load_balancer(old) != wants_load_balancer(new)
         || a.load_balancer_source_ranges != b.load_balancer_source_ranges
-        || ports_differ(&a.ports, &b.ports)
+        || a.ports != b.ports
         || a.session_affinity != b.session_affinity
         || a.session_affinity_config != b.session_affinity_config
         || a.load_balancer_ip != b.load_balancer_ip
@@ -54,13 +56,10 @@ pub fn needs_update(old: &Service, new: &Service) -> bool {
         || a.ip_families.len() != b.ip_families.len()
 }
 
-fn ports_differ(old: &[ServicePort], new: &[ServicePort]) -> bool {
-    old != new
-}
-
 fn annotations_differ(old: &Service, new: &Service) -> bool {
-    let annotations = |service: &Service| service.metadata.annotations.clone().unwrap_or_default();
-    annotations(old) != annotations(new)
+    let none = BTreeMap::new();
+    let [old, new] = [old, new].map(|service| service.metadata.annotations.as_ref().unwrap_or(&none));
+    old != new
 }
 
 #[cfg(test)]

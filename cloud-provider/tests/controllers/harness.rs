@@ -183,12 +183,17 @@ impl Instances for ScriptedInstances {
     }
 }
 
-/// Load balancers as a map from service UID to backends, with a switch that makes every call fail.
+/// Moves a service to another load balancer.
+pub(crate) const SCOPE: &str = "test/scope";
+
+/// Load balancers as a map from scope, which is the service's UID, to backends, with a switch that makes every call fail.
 #[derive(Default)]
 pub(crate) struct ScriptedLoadBalancers {
     pub(crate) made: Mutex<BTreeMap<String, Vec<String>>>,
     pub(crate) log: Mutex<Vec<String>>,
     pub(crate) error: Mutex<Option<fn() -> Error>>,
+    /// How long a round takes, from reading the nodes to its end.
+    pub(crate) takes: Mutex<Duration>,
 }
 
 impl ScriptedLoadBalancers {
@@ -200,7 +205,7 @@ impl ScriptedLoadBalancers {
 #[async_trait]
 impl LoadBalancers for ScriptedLoadBalancers {
     fn scope(&self, service: &Service) -> ScopeId {
-        ScopeId(service.uid().into())
+        ScopeId(service.annotation(SCOPE).unwrap_or(service.uid()).into())
     }
 
     fn backend(&self, _: &Service, node: &Node) -> Option<String> {
@@ -218,16 +223,18 @@ impl LoadBalancers for ScriptedLoadBalancers {
                 outcome.services.insert(key, ServiceOutcome::failed(error()));
                 continue;
             }
+            let takes = *self.takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
             let mut made = self.made.lock().unwrap();
             let change = Change { service: Some(key.clone()), what: "change".into() };
             let state = if wanted {
                 let backends: Vec<String> = scope.nodes.iter().filter_map(|node| self.backend(service, node)).collect();
-                if made.insert(service.uid().into(), backends.clone()) != Some(backends) {
+                if made.insert(scope.id.0.clone(), backends.clone()) != Some(backends) {
                     outcome.changes.push(change);
                 }
                 ServiceState::Present(LoadBalancerStatus::hostname(format!("{}.example.com", key.name)))
             } else {
-                if made.remove(service.uid()).is_some() {
+                if made.remove(&scope.id.0).is_some() {
                     outcome.changes.push(change);
                 }
                 ServiceState::Absent

@@ -12,3 +12,4 @@ mod persistent_volume_label;
 mod route;
 mod service;
 mod service_cases;
+mod service_races;

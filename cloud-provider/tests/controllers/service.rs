@@ -11,7 +11,7 @@ use crate::harness::{Harness, ScriptedLoadBalancers, eventually};
 
 pub(crate) const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
 
-fn start(harness: &mut Harness, load_balancers: &Arc<ScriptedLoadBalancers>) {
+pub(crate) fn start(harness: &mut Harness, load_balancers: &Arc<ScriptedLoadBalancers>) {
     start_with(harness, load_balancers, Settings::default());
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn start_with(harness: &mut Harness, load_balancers: &Arc<ScriptedLoa
     harness.run(controller);
 }
 
-async fn hostname(harness: &Harness, name: &str) -> Option<String> {
+pub(crate) async fn hostname(harness: &Harness, name: &str) -> Option<String> {
     let service = harness.services_api().get(name).await.unwrap();
     service.status?.load_balancer?.ingress?.first()?.hostname.clone()
 }

@@ -430,7 +430,7 @@ async fn a_group_that_is_still_held_is_waited_for() {
     account.handle().adjust(|knobs| knobs.delays.groups_released_ms = 300);
     let outcome = account.remove(&service).await;
     assert_eq!(outcome.state, ServiceState::Unsettled);
-    assert!(outcome.retry_after().is_some());
+    assert!(outcome.error.unwrap().retry_after().is_some());
     tokio::time::sleep(std::time::Duration::from_millis(350)).await;
     assert_eq!(account.remove(&service).await.state, ServiceState::Absent);
     assert_eq!(account.leftovers(), [""; 0]);

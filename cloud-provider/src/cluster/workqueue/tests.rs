@@ -317,3 +317,17 @@ async fn metrics_follow_the_keys() {
     drop(queue);
     metrics.render();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_an_error_names_counts_as_a_failure_and_is_never_nothing() {
+    let queue = queue();
+    let throttled = |retry_after| Error::new(crate::Kind::Throttled { retry_after }, "slow down");
+    assert_eq!(queue.retry("a", &throttled(Some(Duration::ZERO))), SOONEST);
+    assert_eq!(queue.failures(&"a"), 1);
+    nothing_for(&queue, 900 * MS).await;
+    assert_eq!(*tokio::time::timeout(200 * MS, queue.next()).await.unwrap().unwrap(), "a");
+    assert_eq!(queue.retry("a", &throttled(Some(60 * S))), 60 * S);
+    assert_eq!(queue.failures(&"a"), 1, "the back-off does not grow by it");
+    queue.retry("a", &throttled(None));
+    assert_eq!(queue.failures(&"a"), 2);
+}

@@ -105,13 +105,7 @@ impl NodeController {
 
     /// Puts a node back, after the wait that the cloud named or the queue's back-off.
     fn try_again(&self, key: &Key, node: &Arc<Node>, error: &Error) {
-        let retry_in = match error.retry_after() {
-            Some(wait) => {
-                self.queue.add_after(key.clone(), wait);
-                wait
-            }
-            None => self.queue.add_rate_limited(key.clone()),
-        };
+        let retry_in = self.queue.retry(key.clone(), error);
         if *error.kind() == Kind::Refused {
             return tracing::debug!(node = %key, error = %error.chain(), "node not initialized");
         }

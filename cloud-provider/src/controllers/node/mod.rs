@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::decide::stale_labels;
 use batches::{Batches, LookUp};
 
-use super::{Managed, plan::Plan};
+use super::{Managed, plan::Plan, rethrow};
 use crate::{
     cloud::Instances,
     cluster::{
@@ -132,10 +132,10 @@ impl NodeController {
         let mut batches = Batches::new(self.queue.clone());
         while let Some((batch, look_up)) = batches.next().await {
             while working.len() >= BATCHES {
-                rethrow(working.join_next().await);
+                working.join_next().await.map(rethrow);
             }
             while let Some(finished) = working.try_join_next() {
-                rethrow(Some(finished));
+                rethrow(finished);
             }
             working.spawn(self.clone().work_on(batch, look_up));
         }
@@ -230,13 +230,4 @@ impl Managed for NodeController {
 
 fn lock(set: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
     set.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A panic in a batch goes on in the controller, so that it ends the process and is not lost.
-fn rethrow(finished: Option<Result<(), tokio::task::JoinError>>) {
-    if let Some(Err(error)) = finished
-        && error.is_panic()
-    {
-        std::panic::resume_unwind(error.into_panic());
-    }
 }

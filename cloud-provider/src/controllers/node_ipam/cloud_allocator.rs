@@ -13,13 +13,13 @@ use kube::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{NOT_ASSIGNED, NOT_AVAILABLE, announce, rethrow, settings::Stack};
+use super::{NOT_ASSIGNED, NOT_AVAILABLE, announce, settings::Stack};
 use crate::{
     Error, Kind,
     cloud::{Assignment, Freshness, PodRanges},
     cluster::{
         events::Recorder,
-        objects::{Key, Node, Object},
+        objects::{Key, NETWORK_UNAVAILABLE, Node, Object},
         patch,
         store::{Change, Store},
         workqueue::{Backoff, Bucket, Gather, Taken, WorkQueue},
@@ -27,6 +27,7 @@ use crate::{
     controllers::{
         Managed,
         plan::{self, Plan},
+        rethrow,
     },
     error::{Result, warn_of},
     metrics::Metrics,
@@ -47,7 +48,6 @@ const BACKOFF: Backoff = Backoff {
     bucket: Some(Bucket { qps: 10.0, burst: 100 }),
 };
 
-const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 const NETWORK_UNAVAILABLE_TAINT: &str = "node.kubernetes.io/network-unavailable";
 const REASON: &str = "RouteCreated";
 /// Visible to CNI plugins, so it keeps upstream's words.
@@ -217,13 +217,7 @@ impl CloudAllocator {
         if let Some(reason) = failure.reason {
             announce(&self.recorder, node, reason);
         }
-        let retry_in = match failure.error.retry_after() {
-            Some(wait) => {
-                self.queue.add_after(node.key(), wait);
-                wait
-            }
-            None => self.queue.add_rate_limited(node.key()),
-        };
+        let retry_in = self.queue.retry(node.key(), &failure.error);
         warn_of!(failure.error, node = %node.name(), error = %failure.error.chain(), ?retry_in, "node has no pod ranges of the cloud");
     }
 }
@@ -289,8 +283,7 @@ fn is_cause(before: &Node, node: &Node) -> bool {
 
 /// Whoever said it: a CNI plugin's own reason is left alone.
 fn network_is_available(node: &Node) -> bool {
-    let condition = node.status.conditions.iter().find(|condition| condition.kind == NETWORK_UNAVAILABLE);
-    condition.is_some_and(|condition| condition.status == "False")
+    node.condition(NETWORK_UNAVAILABLE).is_some_and(|condition| condition.status == "False")
 }
 
 fn is_tainted(node: &Node) -> bool {

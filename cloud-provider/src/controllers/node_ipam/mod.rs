@@ -13,8 +13,6 @@ mod ledger;
 mod range_allocator;
 mod settings;
 
-use tokio::task::JoinError;
-
 pub use self::{
     cloud_allocator::CloudAllocator,
     range_allocator::RangeAllocator,
@@ -35,13 +33,4 @@ const NOT_ASSIGNED: &str = "CIDRAssignmentFailed";
 fn announce(recorder: &Recorder, node: &Node, reason: &'static str) {
     let message = format!("Node {} status is now: {reason}", node.name());
     recorder.event(&about_node(node), Severity::Normal, reason, message);
-}
-
-/// A panic in a task goes on in the controller, so that it ends the process and is not lost.
-fn rethrow(finished: Result<(), JoinError>) {
-    if let Err(error) = finished
-        && error.is_panic()
-    {
-        std::panic::resume_unwind(error.into_panic());
-    }
 }

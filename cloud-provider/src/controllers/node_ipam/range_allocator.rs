@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     NOT_ASSIGNED, NOT_AVAILABLE, announce,
     ledger::{Ledger, Misfit},
-    rethrow,
     settings::RangeSettings,
 };
 use crate::{
@@ -35,6 +34,7 @@ use crate::{
     controllers::{
         Managed,
         plan::{self, Plan},
+        rethrow,
     },
     error::{Result, warn_of},
     metrics::Metrics,
@@ -177,6 +177,11 @@ impl RangeAllocator {
 
     async fn write(&self, node: &Node, cidrs: &[String]) -> Written {
         let patch = Patch::Strategic(patch::pod_ranges(node.uid(), cidrs));
+        // Whether a try before may have been carried out, whatever a later one is answered.
+        let mut unsure = false;
+        let refused = |error: kube::Error, unsure| {
+            if unsure { Written::Unknown(error.into()) } else { Written::Refused(error.into()) }
+        };
         for tries in 1.. {
             // The store may have heard meanwhile that somebody else was quicker.
             let current = self.nodes.get(&node.key()).filter(|current| current.uid() == node.uid());
@@ -189,6 +194,7 @@ impl RangeAllocator {
             };
             let kube::Error::Api(status) = &error else {
                 if tries < TRIES {
+                    unsure = true;
                     continue;
                 }
                 return Written::Unknown(error.into());
@@ -200,10 +206,10 @@ impl RangeAllocator {
                     Ok(live) if live.as_ref().is_none_or(|live| has_moved_on(node, live)) => {
                         return self.settle(node, live.as_ref());
                     }
-                    _ => return Written::Refused(error.into()),
+                    _ => return refused(error, unsure),
                 },
-                400..500 => return Written::Refused(error.into()),
-                _ if tries < TRIES => {}
+                400..500 => return refused(error, unsure),
+                _ if tries < TRIES => unsure = true,
                 _ => return Written::Unknown(error.into()),
             }
         }

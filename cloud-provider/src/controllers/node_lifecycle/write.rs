@@ -79,7 +79,11 @@ impl NodeLifecycleController {
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < CONFLICT_TRIES => {}
                 Err(error) => return Err(error.into()),
             }
-            live = Some(self.api.get(node.name()).await?);
+            let again = self.api.get(node.name()).await?;
+            if again.uid() != node.uid() || stopped && again.ready() == Some("True") {
+                break;
+            }
+            live = Some(again);
         }
         Ok(())
     }

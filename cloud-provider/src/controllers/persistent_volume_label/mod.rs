@@ -158,13 +158,7 @@ impl PersistentVolumeLabelController {
     }
 
     fn try_again(&self, key: &Key, volume: &PersistentVolume, error: &Error) {
-        let retry_in = match error.retry_after() {
-            Some(delay) => {
-                self.queue.add_after(key.clone(), delay);
-                delay
-            }
-            None => self.queue.add_rate_limited(key.clone()),
-        };
+        let retry_in = self.queue.retry(key.clone(), error);
         warn_of!(error, volume = %key, error = %error.chain(), ?retry_in, "volume not labelled");
         self.recorder.event(&about(volume), Severity::Warning, "LabelingFailed", error.chain());
     }

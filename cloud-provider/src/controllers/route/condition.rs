@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cluster::{objects::Node, patch};
-
-/// The condition's type.
-pub(super) const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+use crate::cluster::{
+    objects::{NETWORK_UNAVAILABLE, Node},
+    patch,
+};
 
 /// What the condition says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,8 @@ impl Network {
 
     /// Whether the node says so already, by status and reason: another writer's reason is overwritten, as upstream does.
     pub(super) fn is_on(self, node: &Node) -> bool {
-        let condition = node.status.conditions.iter().find(|condition| condition.kind == NETWORK_UNAVAILABLE);
-        condition.is_some_and(|condition| condition.status == self.status() && condition.reason == self.reason())
+        let says = node.condition(NETWORK_UNAVAILABLE);
+        says.is_some_and(|condition| condition.status == self.status() && condition.reason == self.reason())
     }
 
     /// For `nodes/status`.

@@ -180,14 +180,7 @@ impl RouteController {
                     }
                 }
                 Err(error) => {
-                    let retry_in = match error.retry_after() {
-                        Some(wait) => {
-                            let wait = wait.max(SOONEST);
-                            self.queue.add_after(*trigger, wait);
-                            wait
-                        }
-                        None => self.queue.add_rate_limited(*trigger),
-                    };
+                    let retry_in = self.queue.retry(*trigger, &error);
                     tracing::warn!(error = %error.chain(), ?retry_in, "routes not listed");
                 }
             }

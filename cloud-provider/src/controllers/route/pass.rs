@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     RouteController, Trigger,
-    condition::{NETWORK_UNAVAILABLE, Network},
+    condition::Network,
     retries::{Attempt, BACKOFF, Retries},
     steps::{NodeSteps, Outlook, Steps, steps},
 };
@@ -17,7 +17,7 @@ use crate::{
     cloud::routes::{Change, Creation},
     cluster::{
         events::{Severity, Subject},
-        objects::{Node, Object},
+        objects::{NETWORK_UNAVAILABLE, Node, Object},
     },
     config::duration::GoDuration,
     controllers::plan::{self, Plan},

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,15 +35,30 @@ pub(super) struct Changes {
     /// Whether a backend has to go.
     urgent: AtomicBool,
     urged: Notify,
+    count: AtomicU64,
 }
 
 impl Changes {
     /// Notes a change; `urgent` where a backend has to go.
     pub(super) fn note(&self, urgent: bool) {
+        self.count.fetch_add(1, Ordering::Relaxed);
         if urgent && !self.urgent.swap(true, Ordering::Relaxed) {
             self.urged.notify_one();
         }
         self.any.notify_one();
+    }
+
+    /// How many there were, to be compared with [`look_again_since`](Self::look_again_since).
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Asks for another pass where there were changes since `count` was taken: by a round that read the nodes then, and whose
+    /// result no pass in between could compare with.
+    pub(super) fn look_again_since(&self, count: u64) {
+        if self.count() != count {
+            self.any.notify_one();
+        }
     }
 }
 
@@ -100,8 +115,8 @@ impl ServiceController {
         let mut concerned = 0;
         for service in self.services.list() {
             let key = service.key();
-            // A service without a finished round is in the queue anyway, and one that failed waits for its back-off; both
-            // read the nodes when their turn comes.
+            // A service without a finished round is in the queue, or looks again when its round ends; one that failed waits for
+            // its turn, and reads the nodes then.
             if !predicates::wants_load_balancer(&service) || self.queue.failures(&key) > 0 {
                 continue;
             }

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use backends::Backends;
 use fan_out::Changes;
 
-use super::{Managed, plan::Plan};
+use super::{Managed, plan::Plan, rethrow};
 use crate::{
     cloud::{KeyedLocks, LoadBalancers},
     cluster::{
@@ -172,6 +172,10 @@ impl ServiceController {
                 } else if predicates::wants_load_balancer(old) {
                     self.state().released.insert(new.key());
                 }
+                // It moves from one load balancer to another.
+                if self.takes_part(old) && self.load_balancers.scope(old) != self.load_balancers.scope(new) {
+                    self.adopt(old);
+                }
                 let resumed = pause::is_paused(old) && !pause::is_paused(new) && self.takes_part(new);
                 let begins = predicates::needs_cleanup(new) && !predicates::needs_cleanup(old);
                 if predicates::needs_update(old, new) || begins || resumed {
@@ -186,8 +190,7 @@ impl ServiceController {
                 let known = self.state().told.contains_key(&key);
                 let wanted = predicates::wants_load_balancer(service) && (held || known);
                 if wanted || self.state().released.remove(&key) {
-                    self.state().orphans.entry(key.clone()).or_default().push(service.clone());
-                    self.enqueue_changed(key);
+                    self.adopt(service);
                 } else {
                     self.forget(&key);
                 }
@@ -265,7 +268,7 @@ impl Managed for ServiceController {
         tokio::select! {
             () = token.cancelled() => {}
             // Workers do not end by themselves: this is a panic, which goes on here and ends the process.
-            Some(Err(error)) = workers.join_next() => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
+            Some(ended) = workers.join_next() => rethrow(ended),
         }
         controller.queue.shut_down();
         Ok(())

@@ -26,10 +26,15 @@ impl ServiceController {
                 Ok(()) => {
                     self.queue.forget(&key);
                     if let Some(backends) = round.backends.get(&key) {
-                        self.state().told.insert(key, *backends);
+                        self.state().told.insert(key.clone(), *backends);
+                        self.nodes_changed.look_again_since(round.nodes_changed);
                     }
                 }
                 Err(error) => self.report_failure(service, &round, &error),
+            }
+            // Where its finalizer was taken off by force meanwhile, nobody else knows of what this round made.
+            if self.services.get(&key).is_none_or(|now| now.uid() != service.uid()) {
+                self.adopt(service);
             }
         }
         for service in &round.scope.unwanted {
@@ -59,8 +64,7 @@ impl ServiceController {
         let patch = wanted_patch(service, &result);
         let status_changed = patch.status.is_some();
         if !patch.is_empty() {
-            self.patch(service, &patch)
-                .await
+            gone_is_fine(self.patch(service, &patch).await)
                 .map_err(|error| error.context("failed to update load balancer status"))?;
         }
         if let Some(error) = result.error {
@@ -110,8 +114,7 @@ impl ServiceController {
             let patch = unwanted_patch(service, &result);
             if !patch.is_empty() {
                 self.state().told.remove(&service.key());
-                self.patch(service, &patch)
-                    .await
+                gone_is_fine(self.patch(service, &patch).await)
                     .map_err(|error| error.context("failed to remove load balancer cleanup finalizer"))?;
             }
         }
@@ -142,13 +145,7 @@ impl ServiceController {
         if !backends_only {
             self.state().changed.insert(key.clone());
         }
-        let retry_in = match error.retry_after() {
-            Some(wait) => {
-                self.queue.add_after(key.clone(), wait);
-                wait
-            }
-            None => self.queue.add_rate_limited(key.clone()),
-        };
+        let retry_in = self.queue.retry(key.clone(), error);
         let chain = error.chain();
         match error.kind() {
             Kind::Pending { .. } => {
@@ -203,6 +200,14 @@ pub(super) fn unwanted_patch<'a>(service: &Service, result: &'a ServiceOutcome) 
 
 fn annotations(result: &ServiceOutcome) -> std::collections::BTreeMap<&str, Option<&str>> {
     result.annotations.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect()
+}
+
+/// A service that is gone needs no write.
+fn gone_is_fine(written: Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.is_not_found() => Ok(()),
+        written => written,
+    }
 }
 
 fn no_answer(service: &Service) -> Error {

@@ -14,7 +14,7 @@ use crate::{
         patch::{FinalizerChange, ServicePatch},
     },
     controllers::about_service,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     service::{pause, predicates},
 };
 
@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Round {
     pub(super) scope: Scope,
     pub(super) mode: Mode,
+    /// The count of node changes before the nodes were read.
+    pub(super) nodes_changed: u64,
     /// Services that are gone from the cluster.
     pub(super) orphans: Vec<Arc<Service>>,
     /// The backends that the load balancers are told in this round.
@@ -41,16 +43,47 @@ impl Round {
 impl ServiceController {
     /// Works on the scope of the service `key`.
     pub(super) async fn sync(&self, key: &Key) {
-        // An orphan goes first: a new service of the same name must not wait for it in the same round.
-        let orphans = self.state().orphans.get(key).cloned().unwrap_or_default();
-        for orphan in orphans {
+        // An orphan goes first. A new service of the same name waits until nothing is left of it: its retry comes back here.
+        for orphan in self.orphans(key) {
             self.sync_scope(key, &orphan, vec![orphan.clone()]).await;
+        }
+        if self.state().orphans.contains_key(key) {
+            return;
         }
         match self.services.get(key) {
             Some(service) => self.sync_scope(key, &service, Vec::new()).await,
-            None if self.state().orphans.contains_key(key) => {}
             None => self.forget(key),
         }
+    }
+
+    /// What is left of the service `key` in scopes that it is not in, or not any more.
+    fn orphans(&self, key: &Key) -> Vec<Arc<Service>> {
+        let current = self.services.get(key).filter(|service| predicates::wants_load_balancer(service));
+        let mut state = self.state();
+        let Some(orphans) = state.orphans.get_mut(key) else { return Vec::new() };
+        // It may have moved back.
+        orphans.retain(|orphan| {
+            !current.as_ref().is_some_and(|current| {
+                current.uid() == orphan.uid() && self.load_balancers.scope(current) == self.load_balancers.scope(orphan)
+            })
+        });
+        let orphans = orphans.clone();
+        if orphans.is_empty() {
+            state.orphans.remove(key);
+        }
+        orphans
+    }
+
+    /// Keeps a service that somebody made disappear in mind, until nothing is left of it in the cloud.
+    pub(super) fn adopt(&self, service: &Arc<Service>) {
+        let key = service.key();
+        let mut state = self.state();
+        let orphans = state.orphans.entry(key.clone()).or_default();
+        if !orphans.iter().any(|orphan| orphan.uid() == service.uid()) {
+            orphans.push(service.clone());
+        }
+        drop(state);
+        self.enqueue_changed(key);
     }
 
     async fn sync_scope(&self, key: &Key, service: &Arc<Service>, orphans: Vec<Arc<Service>>) {
@@ -62,10 +95,23 @@ impl ServiceController {
             return self.forget(key);
         }
         if self.is_paused(&round) {
-            return self.queue.forget(key);
+            // An orphan is not in the cluster, so nothing else would bring it back.
+            match round.orphans.is_empty() {
+                true => self.queue.forget(key),
+                false => _ = self.queue.add_rate_limited(key.clone()),
+            }
+            return;
         }
-        if let Err((failed, error)) = self.add_finalizers(&round).await {
-            return self.report_failure(&failed, &round, &error);
+        match self.add_finalizers(&round).await {
+            Ok(()) => {}
+            // Deleted, or replaced: the watch is about to tell. Nothing is made for it.
+            Err((gone, error)) if error.is_not_found() || *error.kind() == Kind::Conflict => {
+                tracing::debug!(service = %gone.key(), error = %error.chain(), "the service is not the one that was read");
+                self.state().changed.insert(gone.key());
+                self.queue.add_rate_limited(key.clone());
+                return;
+            }
+            Err((failed, error)) => return self.report_failure(&failed, &round, &error),
         }
         self.announce(&round);
         let started = Instant::now();
@@ -91,6 +137,7 @@ impl ServiceController {
             // A new service waits until nothing is left of an orphan of its name.
             .filter(|service| orphans.iter().all(|orphan| orphan.key() != service.key()))
             .collect();
+        let nodes_changed = self.nodes_changed.count();
         let mut scope = self.scope(id, members, self.eligible_nodes());
         scope.unwanted.extend(orphans.iter().cloned());
         let Scope { wanted, unwanted, nodes, .. } = &scope;
@@ -114,7 +161,7 @@ impl ServiceController {
         };
         let quiet = wanted.iter().filter(settled).map(|service| service.key()).collect();
         drop(state);
-        Round { scope, mode, orphans, backends, quiet }
+        Round { scope, mode, nodes_changed, orphans, backends, quiet }
     }
 
     /// Whether the service has to do with load balancers of ours at all.
@@ -167,16 +214,14 @@ impl ServiceController {
         Ok(())
     }
 
-    /// Writes through `services/status`, the one way that existing roles grant. A service that is gone is fine.
+    /// Writes through `services/status`, the one way that existing roles grant; on this service only, not on another one of
+    /// its name.
     pub(super) async fn patch(&self, service: &Service, patch: &ServicePatch<'_>) -> Result<()> {
         let key = service.key();
         let finalizers = service.metadata.finalizers.clone().unwrap_or_default();
-        let body = Patch::Strategic(patch.to_value(&finalizers));
-        match self.api(&key).patch_status(&key.name, &PatchParams::default(), &body).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let body = Patch::Strategic(patch.to_value(service.uid(), &finalizers));
+        self.api(&key).patch_status(&key.name, &PatchParams::default(), &body).await?;
+        Ok(())
     }
 
     fn announce(&self, round: &Round) {
