@@ -44,6 +44,11 @@ impl Gate {
         let _ = self.0.leading.set(leading);
     }
 
+    /// Whether this is a dry run.
+    pub fn is_dry_run(&self) -> bool {
+        self.0.dry_run
+    }
+
     /// Lets a call through or refuses it with [`Kind::Refused`]. Clients ask right before they send.
     pub fn admit(&self, access: Access, operation: &str) -> Result<()> {
         let lost = || self.0.leading.get().is_some_and(|leading| !leading());
