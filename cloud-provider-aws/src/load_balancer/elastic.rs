@@ -5,12 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cloud_provider::{
     Error,
-    cloud::{LoadBalancers, Mode, Outcome, Reconciler, Scope, ScopeId, ServiceOutcome, ServiceState},
+    cloud::{LoadBalancers, Mode, Outcome, Owned, Reconciler, Scope, ScopeId, ServiceOutcome, ServiceState},
     cluster::objects::{Node, Object, Service},
+    error::Result,
 };
 
 use super::{
     annotations::{self, Kind},
+    audit::Auditor,
     classic::Classic,
     network::Network,
     resolve::{Shared, instance_of},
@@ -22,6 +24,7 @@ pub struct ElasticLoadBalancers {
     shared: Arc<Shared>,
     classic: Reconciler<Classic>,
     network: Reconciler<Network>,
+    auditor: Auditor,
 }
 
 impl ElasticLoadBalancers {
@@ -31,6 +34,7 @@ impl ElasticLoadBalancers {
         Self {
             classic: Reconciler::new(Classic::new(shared.clone())),
             network: Reconciler::new(Network::new(shared.clone())),
+            auditor: Auditor::new(shared.clone(), environment.cluster_name.clone()),
             shared,
         }
     }
@@ -75,6 +79,14 @@ impl LoadBalancers for ElasticLoadBalancers {
 
     fn backend(&self, service: &Service, node: &Node) -> Option<String> {
         backend(service, node)
+    }
+
+    fn claims(&self, service: &Service) -> Vec<String> {
+        self.auditor.claims(service)
+    }
+
+    async fn owned(&self, _cluster_name: &str) -> Result<Option<Vec<Owned>>> {
+        self.auditor.owned().await.map(Some)
     }
 
     /// What is wanted goes to its kind. What is not is removed from both kinds, since the annotation may have changed

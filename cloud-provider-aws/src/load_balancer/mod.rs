@@ -2,6 +2,8 @@
 
 pub mod annotations;
 #[cfg(feature = "sdk")]
+mod audit;
+#[cfg(feature = "sdk")]
 mod classic;
 #[cfg(feature = "sdk")]
 mod elastic;

@@ -21,6 +21,7 @@ pub const MTU_RULE: &str = "kubernetes.io/rule/nlb/mtu";
 /// Description of merged rules for health checks; all network load balancers share them.
 pub const SHARED_HEALTH_RULE: &str = "kubernetes.io/rule/nlb/health";
 
+const CLASSIC_GROUP: &str = "k8s-elb-";
 const CLIENT_RULE: &str = "kubernetes.io/rule/nlb/client=";
 const HEALTH_RULE: &str = "kubernetes.io/rule/nlb/health=";
 const MAX_LOAD_BALANCER_NAME: usize = 32;
@@ -46,7 +47,21 @@ pub fn is_load_balancer(name: &str) -> bool {
 
 /// The name of the security group that is made for a classic load balancer.
 pub fn classic_group(load_balancer: &str) -> String {
-    format!("k8s-elb-{load_balancer}")
+    format!("{CLASSIC_GROUP}{load_balancer}")
+}
+
+/// Whether a security group may be one of a service: of a classic load balancer, or managed for a network load balancer.
+pub fn is_security_group(name: &str) -> bool {
+    name.strip_prefix(CLASSIC_GROUP).map_or_else(|| is_of_service(name), is_load_balancer)
+}
+
+/// Whether a name may be that of a target group or of a managed security group of some service: [`resource_prefix`] and
+/// ten digits of a hash.
+pub fn is_of_service(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_part = |part: &str| part.len() <= 8 && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_hash = |part: &str| part.len() == 10 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    matches!(parts.as_slice(), ["k8s", namespace, name, hash] if is_part(namespace) && is_part(name) && is_hash(hash))
 }
 
 /// The description of that group.
@@ -178,6 +193,23 @@ mod tests {
         health_protocol: "",
         health_interval: 0,
     };
+
+    #[test]
+    fn names_of_groups_are_told_from_those_of_others() {
+        for (name, ours) in [
+            ("k8s-elb-a0123456789abcdef0123456789abcdef", false),
+            ("k8s-elb-a0123456789abcdef0123456789abcde", true),
+            ("k8s-elb-mine", false),
+            ("k8s-shop-search-0123456789", true),
+            ("k8s-shop-search-012345678", false),
+            ("k8s-verylongs-search-0123456789", false),
+            ("default", false),
+        ] {
+            assert_eq!(is_security_group(name), ours, "{name}");
+        }
+        assert!(is_security_group(&managed_group("kubernetes", "shop", "web-front", "uid")));
+        assert!(is_of_service(&BASE.build()));
+    }
 
     #[test]
     fn load_balancers_are_named_by_uid() {

@@ -61,6 +61,17 @@ impl Client {
         Ok(tags.map(|tag| (tag.key, tag.value.unwrap_or_default())).collect())
     }
 
+    /// The tags of at most 20 load balancers, by name.
+    pub async fn classic_tags_of(&self, names: &[String]) -> Result<BTreeMap<String, Tags>> {
+        let request = self.elb().describe_tags().set_load_balancer_names(Some(names.to_vec())).send();
+        let answer = self.call(Service::Elb, "DescribeTags", Access::Read, request).await?;
+        let found = answer.tag_descriptions.unwrap_or_default().into_iter().filter_map(|found| {
+            let tags = found.tags.unwrap_or_default().into_iter();
+            Some((found.load_balancer_name?, tags.map(|tag| (tag.key, tag.value.unwrap_or_default())).collect()))
+        });
+        Ok(found.collect())
+    }
+
     /// Makes a load balancer and gives its DNS name. Making the same one again succeeds.
     pub async fn create_classic_load_balancer(&self, new: &NewLoadBalancer, groups: &[String]) -> Result<String> {
         const OPERATION: &str = "CreateLoadBalancer";

@@ -217,6 +217,18 @@ impl Client {
         .await
     }
 
+    /// The tags of at most 20 resources, by ARN.
+    pub async fn tags_of(&self, arns: &[String]) -> Result<BTreeMap<String, Tags>> {
+        let request = self.elbv2().describe_tags().set_resource_arns(Some(arns.to_vec())).send();
+        let answer = self.call(SERVICE, "DescribeTags", Access::Read, request).await?;
+        let found = answer.tag_descriptions.unwrap_or_default().into_iter().filter_map(|found| {
+            let tags = found.tags.unwrap_or_default().into_iter();
+            let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect();
+            Some((found.resource_arn?, tags))
+        });
+        Ok(found.collect())
+    }
+
     /// Makes a target group of instances and gives its ARN. The same name with the same settings gives the group that
     /// is there already.
     pub async fn create_target_group(&self, vpc: &str, new: &NewTargetGroup) -> Result<String> {
