@@ -243,6 +243,7 @@ fn a_value_that_may_be_a_secret_is_not_told() {
         login: BTreeMap<String, Login>,
     }
     #[derive(Debug, Default, Deserialize)]
+    #[expect(dead_code, reason = "only read from text")]
     struct Time(GoDuration);
     let told = |line: &str| from_str::<File>(&format!("[login \"a\"]\n{line}\n")).unwrap_err().to_string();
     for line in ["client-secret = hunter2", "client-secret = 70000", "api-token = hunter2", "access-key = 5"] {

@@ -11,7 +11,7 @@ use super::scenario::Scenario;
 
 /// What came out of one scenario.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub(super) struct Outcome {
     scenario: String,
     /// Entries that explained something.
     entries: BTreeSet<usize>,
