@@ -4,6 +4,7 @@
 
 mod bench;
 mod cargo;
+mod compare;
 mod demo;
 mod load;
 mod report;
@@ -27,6 +28,8 @@ struct Cli {
 enum Command {
     /// Measure our controller and upstream's side by side on a simulated cloud
     Bench(bench::Args),
+    /// Compare our controller with upstream's, scenario by scenario
+    Compare(compare::Args),
     /// Run a controller on a real control plane and a simulated cloud, and show what it does
     Demo(demo::Args),
     /// Measure what a large cluster costs a controller, on the cloud in memory
@@ -40,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Load(args) => load::run(args),
         Command::Test(args) => test::run(&args),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use cloud_provider_aws_simulator::{
-    Credential, Options, Seed, Simulator,
+    Credential, Options, Policy, Seed, Simulator,
     model::{Instance, tags},
     private_dns_name,
 };
@@ -46,7 +46,8 @@ pub(crate) struct Account {
 impl Account {
     /// A fresh one: the simulator's usual network of a cluster, changed as the scenario says.
     pub(crate) async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
-        let simulator = Simulator::start(Options { seed: Seed::cluster(CLUSTER, 0), ..Options::default() }).await?;
+        let (seed, policy) = (Seed::cluster(CLUSTER, 0), Policy::all());
+        let simulator = Simulator::start(Options { seed, policy, ..Options::default() }).await?;
         let mut fresh = simulator.handle().state();
         if !scenario.account.is_null() {
             merge(&mut fresh, &scenario.account);
@@ -205,7 +206,7 @@ impl Cloud for Account {
     }
 
     fn sets(&self) -> &'static [&'static str] {
-        &["ingress", "targets", "draining", "groups"]
+        &["ingress", "targets", "draining", "groups", "routes", "subnets"]
     }
 
     fn config(&self, keys: &BTreeMap<String, Value>) -> String {

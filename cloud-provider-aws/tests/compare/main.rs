@@ -1,9 +1,8 @@
 //! Our controller beside upstream's on the simulator: `cargo xtask compare`. Without arguments, as among the other tests, it
 //! compares with what is recorded.
 
-#![allow(clippy::print_stdout, reason = "a test program tells what it did")]
-
 mod account;
+mod fields;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -50,5 +49,6 @@ async fn compare(cli: &Cli) -> anyhow::Result<bool> {
         flags: ["--node-deletion-grace-period=0s", "--new-node-deletion-grace-period=0s"].map(str::to_owned).into(),
     };
     let files = Files { folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compare") };
+    fields::each_is_compared(&files).await?;
     cli.run(&Accounts, "aws", ours, UPSTREAM, &files).await
 }

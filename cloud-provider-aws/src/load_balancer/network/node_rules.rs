@@ -48,12 +48,20 @@ impl NodeRules {
 
     /// None where client traffic covers it.
     pub(super) fn health_traffic(&self) -> Vec<Traffic> {
-        let over_tcp: BTreeSet<(&str, i32)> = self.health_ports.iter().map(|port| ("tcp", *port)).collect();
-        let alone = self.dual_stack || self.clients.len() == 1;
-        if self.source.is_some() || (self.lets_in_all_ipv4() && alone && over_tcp == self.client_ports) {
+        if self.source.is_some() || self.clients_cover_health() {
             return Vec::new();
         }
-        traffic(&over_tcp, &self.subnet_sources().collect::<Vec<_>>())
+        traffic(&self.health_over_tcp(), &self.subnet_sources().collect::<Vec<_>>())
+    }
+
+    /// Whether health checks get in as clients do.
+    fn clients_cover_health(&self) -> bool {
+        let alone = self.dual_stack || self.clients.len() == 1;
+        self.lets_in_all_ipv4() && alone && self.health_over_tcp() == self.client_ports
+    }
+
+    fn health_over_tcp(&self) -> BTreeSet<(&'static str, i32)> {
+        self.health_ports.iter().map(|port| ("tcp", *port)).collect()
     }
 
     fn lets_in_all_ipv4(&self) -> bool {
@@ -80,7 +88,9 @@ fn traffic(ports: &BTreeSet<(&str, i32)>, sources: &[Source]) -> Vec<Traffic> {
 ///
 /// Added is what no rule of any description lets in yet. Taken out are our own rules, and health rules of load balancers
 /// that have no client rules left, unless another load balancer may live on them; and rules for path MTU discovery of
-/// clients that no load balancer has any more. A group that is not wanted and holds no rule of ours is left alone.
+/// clients that no load balancer has any more. Where client traffic covers health checks, our own health rules of before stay
+/// as they are, as upstream's do: a takeover changes nothing. A group that is not wanted and holds no rule of ours is left
+/// alone.
 pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&NodeRules>) -> IngressDiff {
     let (client, health) = (names::client_rule(name), names::health_rule(name));
     let ours = |rule: &Rule| described(rule, &client) || described(rule, &health);
@@ -96,6 +106,8 @@ pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&Node
     };
     let needed = |rule: &Rule| wanted_traffic().any(|traffic| traffic.same(&rule.traffic)) || merged.contains(&rule);
     let others = Others::of(group, &client);
+    let health_stays =
+        wanted.is_some_and(|wanted| !wanted.merged && wanted.source.is_none() && wanted.clients_cover_health());
     let stale = |rule: &Rule| {
         if needed(rule) {
             return false;
@@ -104,6 +116,7 @@ pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&Node
             return true;
         }
         match rule.description.as_deref().and_then(names::health_rule_owner) {
+            Some(owner) if owner == name && health_stays => false,
             Some(owner) if owner == name || !others.has(owner) => !others.may_need(rule),
             _ => false,
         }
@@ -315,7 +328,11 @@ mod tests {
             apply(&mut nodes, &diff);
             assert!(node_rules(&nodes, "a", Some(&wanted)).is_empty());
         }
-        assert_eq!(nodes.ingress, [client("a", 30090, ALL), mtu(ALL)]);
+        // The last change needs no health rule any more; upstream leaves the one that is there until the load balancer goes.
+        assert_eq!(nodes.ingress, [client("a", 30090, ALL), health("a", 32000), mtu(ALL)]);
+        let diff = node_rules(&nodes, "a", None);
+        apply(&mut nodes, &diff);
+        assert_eq!(nodes.ingress, []);
     }
 
     #[test]

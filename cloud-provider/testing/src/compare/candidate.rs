@@ -85,8 +85,8 @@ impl<'a> Running<'a> {
             for change in object["changes"].as_array().into_iter().flatten() {
                 found.push(format!("plan: {}: {}: {}", object["object"], change["target"], change["what"]));
             }
-            if let Some(error) = object["error"].as_str() {
-                found.push(format!("plan: {}: {error}", object["object"]));
+            for error in object["errors"].as_array().into_iter().flatten() {
+                found.push(format!("plan: {}: {}", object["object"], error["message"]));
             }
         }
         if found.is_empty() && !status.success() {

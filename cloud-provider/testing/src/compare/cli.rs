@@ -30,18 +30,45 @@ pub struct Cli {
     /// The program of a controller manager to run in upstream's place
     #[arg(long, value_name = "PATH")]
     pub upstream: Option<PathBuf>,
-    /// Only scenarios with this text in their name
+    /// Only scenarios with this text in their name; may be given several times
     #[arg(long, value_name = "TEXT")]
-    pub filter: Option<String>,
+    pub filter: Vec<String>,
     /// The figures as JSON
     #[arg(long)]
     pub json: bool,
     /// So many scenarios at a time, each with a control plane of its own
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     pub lanes: usize,
     /// List the scenarios
     #[arg(long)]
     pub list: bool,
+    /// A filter as test programs take it: where it fits no scenario nothing is wrong
+    #[arg(hide = true)]
+    test: Option<String>,
+    #[command(flatten)]
+    harness: Harness,
+}
+
+/// Flags of Rust's test programs: `cargo test` gives them to all alike. They mean nothing here.
+#[derive(Debug, Clone, clap::Args)]
+#[command(about = None)]
+struct Harness {
+    #[arg(long, hide = true)]
+    nocapture: bool,
+    #[arg(long, hide = true)]
+    no_capture: bool,
+    #[arg(long, hide = true)]
+    exact: bool,
+    #[arg(long, short, hide = true)]
+    quiet: bool,
+    #[arg(long, hide = true)]
+    include_ignored: bool,
+    #[arg(long, hide = true)]
+    ignored: bool,
+    #[arg(long, hide = true)]
+    test_threads: Option<String>,
+    #[arg(long, hide = true)]
+    skip: Vec<String>,
 }
 
 /// Where a cloud's scenarios and results are.
@@ -89,10 +116,15 @@ impl Cli {
         files: &Files,
     ) -> anyhow::Result<bool> {
         let all = files.scenarios()?;
-        let chosen = |name: &str| self.filter.as_ref().is_none_or(|text| name.contains(text.as_str()));
+        let texts: Vec<&String> = self.filter.iter().chain(&self.test).collect();
+        let chosen = |name: &str| texts.is_empty() || texts.iter().any(|text| name.contains(text.as_str()));
         let scenarios: Vec<_> = all.iter().filter(|one| chosen(&one.name)).cloned().collect();
         if self.list {
             scenarios.iter().try_for_each(|one| print(&format!("{}  {}", one.name, one.about)))?;
+            return Ok(true);
+        }
+        if self.harness.ignored || (scenarios.is_empty() && self.test.is_some()) {
+            print("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out")?;
             return Ok(true);
         }
         let accepted = files.accepted()?;
@@ -142,7 +174,10 @@ impl Cli {
             Progress::stderr().note(&report.text());
             print(&serde_json::to_string(&report.figures()).context("print the figures")?)
         } else {
-            print(&report.text())
+            // The last line is what test programs say, so that they can be counted alike.
+            let (figures, failed) = (report.figures(), report.figures().findings.len());
+            let (word, passed) = (if report.is_explained() { "ok" } else { "FAILED" }, figures.scenarios - failed);
+            print(&format!("{}\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored", report.text()))
         }
     }
 }

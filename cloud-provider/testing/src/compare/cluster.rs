@@ -210,8 +210,8 @@ impl Objects {
         let mut events: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
         for event in &self.events {
             let source = event.source.as_ref().and_then(|source| source.component.clone()).unwrap_or_default();
-            // The API server's own, about services that were put into etcd.
-            if source.ends_with("-repair-controller") {
+            // The API server's own, about services that were put into etcd: those of controllers name a component.
+            if source.is_empty() || source.ends_with("-repair-controller") {
                 continue;
             }
             let about = &event.involved_object;
@@ -276,4 +276,61 @@ fn service(service: &Service) -> Value {
         "deleting": service.metadata.deletion_timestamp.is_some(),
         "status": status,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{differences, mutants};
+
+    fn objects(value: &Value) -> Objects {
+        let one = |field: &str| serde_json::from_value(value[field].clone()).ok();
+        let both = (one("node"), serde_json::from_value(value["service"].clone()).ok());
+        let event = serde_json::from_value(value["event"].clone()).ok();
+        Objects {
+            nodes: both.0.into_iter().collect(),
+            services: both.1.into_iter().collect(),
+            events: event.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn each_field_that_controllers_write_is_compared() {
+        let whole = json!({
+            "node": {
+                "metadata": { "name": "n", "labels": { "zone": "a" }, "annotations": { "key": "1" } },
+                "spec": {
+                    "providerID": "aws:///a/i-1", "podCIDRs": ["10.0.0.0/24"],
+                    "taints": [{ "key": "shutdown", "value": "yes", "effect": "NoSchedule" }],
+                },
+                "status": {
+                    "addresses": [{ "type": "InternalIP", "address": "10.0.0.1" }],
+                    "conditions": [{
+                        "type": "NetworkUnavailable", "status": "False", "reason": "RouteCreated", "message": "done",
+                    }],
+                },
+            },
+            "service": {
+                "metadata": { "name": "s", "annotations": { "key": "1" }, "finalizers": ["cleanup"] },
+                "status": {
+                    "loadBalancer": { "ingress": [{ "hostname": "h", "ports": [{ "port": 80, "protocol": "TCP" }] }] },
+                    "conditions": [{
+                        "type": "Ready", "status": "True", "reason": "Done", "message": "all",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z",
+                    }],
+                },
+            },
+            "event": {
+                "involvedObject": { "kind": "Service", "name": "s" }, "type": "Normal", "reason": "Ensured",
+                "message": "Ensured load balancer", "source": { "component": "service-controller" },
+            },
+        });
+        let document = objects(&whole).document();
+        let mutants = mutants(&whole);
+        assert!(mutants.len() > 25, "{}", mutants.len());
+        for (field, mutant) in mutants {
+            let seen = !differences(&document, &objects(&mutant).document()).is_empty();
+            assert_eq!(seen, !field.ends_with("/lastTransitionTime"), "{field}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::document::{merge, patch};
 use super::scenario::Scenario;
@@ -81,8 +82,12 @@ impl Recording {
             let change = patch(&before, &checkpoint.state);
             before = std::mem::replace(&mut checkpoint.state, change);
         }
-        let text = serde_json::to_string_pretty(&recording).context("print a recording")?;
-        std::fs::write(&file, text + "\n").with_context(|| format!("write {}", file.display()))
+        // Thousands of lines: one blank for each level.
+        let mut text = Vec::new();
+        let formatter = PrettyFormatter::with_indent(b" ");
+        recording.serialize(&mut Serializer::with_formatter(&mut text, formatter)).context("print a recording")?;
+        text.push(b'\n');
+        std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))
     }
 
     /// The recording's files that belong to no scenario.

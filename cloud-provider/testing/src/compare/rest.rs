@@ -20,7 +20,7 @@ const BETWEEN_CALLS: Duration = Duration::from_millis(400);
 /// So long is waited for what may never come: an answer to each service, a description of each node.
 const ANSWERS: Duration = Duration::from_secs(8);
 /// A world that does what is expected has to stay so for a moment.
-const EXPECTED: Duration = Duration::from_millis(600);
+const EXPECTED: Duration = Duration::from_millis(450);
 
 /// How to wait.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ impl Default for Rest<'_> {
 impl<'a> Rest<'a> {
     /// For a controller that is compared with what is expected. It is given time for its own pace where it is not there yet.
     pub fn expecting(expected: Expected<'a>) -> Self {
-        Self { quiet: Duration::from_secs(9), expected: Some(expected), ..Self::default() }
+        Self { quiet: Duration::from_secs(14), expected: Some(expected), ..Self::default() }
     }
 
     /// Waits and returns the document of the world.

@@ -12,8 +12,8 @@ use super::rest::Rest;
 use super::world::World;
 
 /// A controller that has nothing to do has looked at everything after this time without calls.
-const IDLE: Duration = Duration::from_millis(1500);
-const AT_LEAST: Duration = Duration::from_millis(2500);
+const IDLE: Duration = Duration::from_millis(1000);
+const AT_LEAST: Duration = Duration::from_millis(1800);
 const AT_MOST: Duration = Duration::from_secs(20);
 
 /// Ours plans nothing and writes nothing, and upstream's finds its own state again: what happened otherwise.
