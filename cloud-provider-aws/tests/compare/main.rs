@@ -9,18 +9,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser as _;
 use cloud_provider_testing::{
     compare::{Candidate, Cli, Files},
-    upstream::Upstream,
+    upstream,
 };
 
 use crate::account::Accounts;
-
-/// What ours replaces.
-const UPSTREAM: Upstream = Upstream {
-    program: "aws-cloud-controller-manager",
-    module: "k8s.io/cloud-provider-aws",
-    version: "v1.37.0",
-    package: "cmd/aws-cloud-controller-manager",
-};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -50,5 +42,5 @@ async fn compare(cli: &Cli) -> anyhow::Result<bool> {
     };
     let files = Files { folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compare") };
     fields::each_is_compared(&files).await?;
-    cli.run(&Accounts, "aws", ours, UPSTREAM, &files).await
+    cli.run(&Accounts, "aws", ours, upstream::AWS, &files).await
 }
