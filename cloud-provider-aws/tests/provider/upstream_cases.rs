@@ -23,7 +23,11 @@ struct Bench {
 
 impl Bench {
     async fn new(nodes: usize) -> Self {
-        let setup = Setup { seed: Seed::cluster("demo", nodes), policy: Policy::all(), ..Setup::default() };
+        Self::with(nodes, Policy::all()).await
+    }
+
+    async fn with(nodes: usize, policy: Policy) -> Self {
+        let setup = Setup { seed: Seed::cluster("demo", nodes), policy, ..Setup::default() };
         let cluster = Cluster::with(setup).await;
         Self { balancers: ElasticLoadBalancers::new(&cluster.environment), cluster }
     }
@@ -122,6 +126,27 @@ async fn section_12_7_target_group_attributes_follow_the_annotation_and_outlive_
     assert_eq!(bench.values(), ["true", "true"], "what is taken out keeps its value");
     assert_eq!((bench.cluster.count(READ), bench.cluster.count(WRITE)), (0, 0));
     assert!(before.iter().all(|value| value != "true"), "{before:?}");
+}
+
+/// Upstream makes the rest too: its documented policy lacks these permissions.
+#[tokio::test]
+async fn without_access_to_attributes_of_target_groups_all_else_follows() {
+    let bench = Bench::with(1, Policy::documented()).await;
+    let wanted = service("TCP", Some("proxy_protocol_v2.enabled=true"));
+    for _ in 0..2 {
+        let error = bench.sync(&wanted).await.unwrap_err();
+        assert!(error.contains("elasticloadbalancing:ModifyTargetGroupAttributes"), "{error}");
+    }
+    let listeners = |count: usize| {
+        let state = bench.cluster.handle.state();
+        let length = |of: &str| state[of].as_object().unwrap().len();
+        assert_eq!((length("listeners"), length("target_groups")), (count, count), "{state}");
+    };
+    listeners(2);
+    let mut fewer = wanted.clone();
+    fewer.spec.ports.pop();
+    bench.sync(&fewer).await.unwrap_err();
+    listeners(1);
 }
 
 #[tokio::test]

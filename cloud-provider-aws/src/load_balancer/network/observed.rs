@@ -229,12 +229,13 @@ impl Network {
             group.targets = client.targets(&group.group.arn).await?.into_iter().collect();
             if with_attributes {
                 group.attributes = match client.target_group_attributes(&group.group.arn).await {
-                    Err(error) if by_default && matches!(error.kind(), Kind::Denied { .. }) => {
+                    Err(error) if matches!(error.kind(), Kind::Denied { .. }) => {
                         tracing::warn!(
                             %error,
-                            "NLBExtensions needs the permission elasticloadbalancing:DescribeTargetGroupAttributes"
+                            "attributes of target groups need the permission elasticloadbalancing:DescribeTargetGroupAttributes"
                         );
-                        wanted.group_attributes.clone()
+                        // Where the annotation asks for some they are set unseen, after everything else.
+                        if by_default { wanted.group_attributes.clone() } else { Attributes::new() }
                     }
                     attributes => attributes?,
                 };

@@ -36,14 +36,14 @@ pub(super) struct Cluster<'a> {
 /// The plan of one round.
 pub(super) fn plan(cluster: Cluster<'_>, desired: &Desired, observed: &Observed, mode: Mode) -> Vec<Operation> {
     let backends_only = mode == Mode::Backends;
-    let mut plan = Plan { cluster, desired, observed, backends_only, steps: Vec::new() };
+    let mut plan = Plan { cluster, desired, observed, backends_only, steps: Vec::new(), late: Vec::new() };
     match (&desired.wanted, mode) {
         (None, _) => plan.removal(),
         (Some(wanted), Mode::Backends) => plan.backends(wanted),
         (Some(wanted), Mode::Full | Mode::DryRun) => plan.everything(wanted),
     }
     let operation = |step| Operation { key: desired.key.clone(), balancer: desired.name.clone(), step };
-    plan.steps.into_iter().map(operation).collect()
+    plan.steps.into_iter().chain(plan.late).map(operation).collect()
 }
 
 struct Plan<'a> {
@@ -52,6 +52,8 @@ struct Plan<'a> {
     observed: &'a Observed,
     backends_only: bool,
     steps: Vec<Step>,
+    /// Attributes of target groups, which need permissions that upstream's documented policy lacks: traffic flows without them.
+    late: Vec<Step>,
 }
 
 impl<'a> Plan<'a> {
@@ -218,7 +220,7 @@ impl<'a> Plan<'a> {
         let defaults = attributes::defaults();
         let attributes = missing(&wanted.group_attributes, group.map_or(&defaults, |group| &group.attributes));
         if !attributes.is_empty() {
-            self.steps.push(Step::SetTargetGroupAttributes { group: reference(port, group), attributes });
+            self.late.push(Step::SetTargetGroupAttributes { group: reference(port, group), attributes });
         }
         self.targets(wanted, port, group);
         let settings = port.listener.clone();
