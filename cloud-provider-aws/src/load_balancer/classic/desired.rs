@@ -34,6 +34,9 @@ pub(crate) struct Desired {
     pub(super) global_group: Option<String>,
     /// Whether the groups of the nodes are left alone.
     pub(super) leave_nodes: bool,
+    /// Whether attached groups stay, though no annotation names them: the service still wants a load balancer, of the other
+    /// type, and its annotations may have changed with the type.
+    pub(super) keep_attached: bool,
     /// The order of groups; those that it names are never deleted.
     pub(super) order: GroupOrder,
     /// By its tag we know what is the cluster's.

@@ -25,6 +25,7 @@ use cloud_provider::{
     cloud::{Applied, LoadBalancerStatus, Mode, Model, Scope, ScopeId, ServiceOutcome, ServiceState},
     cluster::objects::{Key, Node, Object, Service},
     error::Result,
+    service::predicates,
 };
 
 use self::{
@@ -198,6 +199,7 @@ impl Model for Classic {
         Ok(Desired {
             key: service.key(),
             name,
+            keep_attached: !is_wanted && predicates::wants_load_balancer(service) && !service.is_terminating(),
             goal,
             global_group: settings.elb_security_group.clone(),
             leave_nodes: settings.disable_security_group_ingress,

@@ -257,7 +257,7 @@ fn removal(desired: &Desired, observed: &Observed) -> Vec<Step> {
     let attached = attached.filter_map(|id| observed.group(id)).filter(|group| desired.cluster.has_tag(&group.tags));
     let own = observed.own_group(&desired.name).filter(|own| desired.cluster.owns(&own.tags) == Ok(true));
     let mut doomed: Vec<&SecurityGroup> = Vec::new();
-    for group in own.into_iter().chain(attached) {
+    for group in own.into_iter().chain(attached.filter(|_| !desired.keep_attached)) {
         let named = desired.order.names(&group.id) || desired.global_group.as_ref() == Some(&group.id);
         if !named && !doomed.iter().any(|other| other.id == group.id) {
             doomed.push(group);

@@ -32,6 +32,23 @@ async fn the_type_changes_without_a_leak() {
     }
 }
 
+/// The annotation that names it goes together with the type: a network load balancer refuses it.
+#[tokio::test]
+async fn a_security_group_of_the_user_outlives_the_change() {
+    let driver = driver(CHANGE).await;
+    let mut state = driver.cluster.handle.state();
+    let mut group = state["security_groups"].as_object().unwrap().values().next().unwrap().clone();
+    group["id"] = "sg-own".into();
+    group["name"] = "of-the-user".into();
+    group["ingress"] = serde_json::json!([]);
+    state["security_groups"]["sg-own"] = group;
+    driver.cluster.handle.set_state(state).unwrap();
+    let before = web(&[("type", ""), ("extra-security-groups", "sg-own")]);
+    driver.settle(&before).await;
+    driver.settle(&web(&[])).await;
+    assert!(driver.all("security_groups").iter().any(|group| group["id"] == "sg-own"));
+}
+
 #[tokio::test]
 async fn a_change_of_type_that_ends_half_way_is_finished_by_another_process() {
     for (from, to) in [(classic(), web(&[])), (web(&[]), classic())] {
