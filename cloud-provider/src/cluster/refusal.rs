@@ -1,8 +1,14 @@
-//! What the API server refuses because no role grants it, told once.
+//! What the API server refuses because no role grants it, told once in a while.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a permission is not told of again: it may have been granted meanwhile, and taken away.
+const AGAIN: Duration = Duration::from_secs(30 * 60);
 
 /// A permission that the roles of a user lack, as the API server's authorizer names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,29 +49,43 @@ pub(crate) fn is_behind(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// What the clients of one process were refused so far.
+/// What the clients of one process were refused, and when they told of it.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashSet<Lacking>>);
+pub(crate) struct Refusals(Mutex<HashMap<Lacking, Instant>>);
 
 impl Refusals {
-    /// Warns of a missing permission when it is met for the first time.
-    pub(crate) fn tell(&self, lacking: Lacking) {
+    /// Warns of a missing permission, unless that was told within the last half hour. Says whether it warned.
+    pub(crate) fn tell(&self, lacking: Lacking) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !told.contains(&lacking) {
-            let Lacking { user, permission } = &lacking;
-            tracing::warn!(
-                user,
-                permission,
-                "no role grants this program a permission: what needs it is not done, and goes on being tried"
-            );
-            told.insert(lacking);
+        if told.get(&lacking).is_some_and(|at| at.elapsed() < AGAIN) {
+            return false;
         }
+        let Lacking { user, permission } = &lacking;
+        tracing::warn!(
+            user,
+            permission,
+            "no role grants this program a permission: what needs it is not done, and goes on being tried"
+        );
+        told.insert(lacking, Instant::now());
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permission_is_told_of_once_in_half_an_hour() {
+        let refusals = Refusals::default();
+        let lacking = |permission: &str| Lacking { user: "u".into(), permission: permission.into() };
+        assert!(refusals.tell(lacking("delete nodes")) && refusals.tell(lacking("get nodes")));
+        tokio::time::advance(AGAIN - Duration::from_secs(1)).await;
+        assert!(!refusals.tell(lacking("delete nodes")));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(refusals.tell(lacking("delete nodes")));
+        assert!(!refusals.tell(lacking("delete nodes")));
+    }
 
     #[test]
     fn a_missing_permission_is_named_without_object_and_namespace() {
