@@ -1,7 +1,5 @@
 //! The reference page of the core is what its definitions say.
 
-#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
-
 use std::fmt::Write as _;
 use std::path::Path;
 

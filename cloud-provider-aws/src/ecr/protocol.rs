@@ -1,6 +1,6 @@
 //! What the kubelet and its credential plugins say to each other, `credentialprovider.kubelet.k8s.io`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use cloud_provider::config::duration::GoDuration;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -28,7 +28,7 @@ pub enum Error {
 }
 
 /// What the kubelet asks for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Request {
     /// The group and version in which to answer.
@@ -45,6 +45,13 @@ pub struct Request {
     /// The annotations of the service account that the kubelet is configured to send.
     #[serde(deserialize_with = "or_default")]
     pub service_account_annotations: BTreeMap<String, String>,
+}
+
+// The token is a secret.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("version", &self.version).field("image", &self.image).finish_non_exhaustive()
+    }
 }
 
 /// As in Go, `null` is the same as nothing.

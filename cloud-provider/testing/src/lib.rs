@@ -1,7 +1,7 @@
 //! What the tests of every cloud use, and the demo: a Kubernetes control plane on loopback and programs that
 //! are sure to end.
 //!
-//! - [`bench`]: our controller and upstream's, measured side by side.
+//! - [`mod@bench`]: our controller and upstream's, measured side by side.
 //! - [`cloud`]: a cloud in memory that does what it is told.
 //! - [`compare`]: our controller beside upstream's.
 //! - [`conformance`]: the scenarios that every cloud passes for what it declares.

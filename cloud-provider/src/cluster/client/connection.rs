@@ -119,7 +119,8 @@ impl Connection {
             (state.client.clone(), state.generation, state.files.clone(), state.plugin)
         };
         let expiring = client.valid_until().is_some_and(|end| end < Timestamp::now() + EXPIRY_MARGIN);
-        if !expiring && !(refused && plugin) && !files.changed() {
+        let stale = expiring || refused && plugin;
+        if !stale && !files.changed() {
             return (client, generation);
         }
         match self.rebuild().await {

@@ -132,7 +132,9 @@ impl NodeController {
         let mut batches = Batches::new(self.queue.clone());
         while let Some((batch, look_up)) = batches.next().await {
             while working.len() >= BATCHES {
-                working.join_next().await.map(rethrow);
+                if let Some(finished) = working.join_next().await {
+                    rethrow(finished);
+                }
             }
             while let Some(finished) = working.try_join_next() {
                 rethrow(finished);
