@@ -50,6 +50,8 @@ async fn a_watch_that_expired_since_etcd_was_compacted() {
     // Everything that the controller will not hear of.
     cluster.proxy.cut(true);
     let begun = Instant::now();
+    // Streams that are open end 150 ms later.
+    tokio::time::sleep(S / 2).await;
     cluster.add_nodes(10..20).await;
     cluster.remove_node(0).await;
     cluster.add_services(5..10).await;
