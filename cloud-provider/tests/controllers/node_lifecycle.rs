@@ -118,6 +118,11 @@ async fn section_12_4_metrics() {
         harness.create_node(name, json!({"providerID": "fake://i-1"})).await;
         harness.set_ready(name, ready).await;
     }
+    // The only pass within this test's time must see all three.
+    eventually("the store has seen all conditions", || async {
+        (harness.nodes.list().iter().filter(|node| node.ready().is_some()).count() == 3).then_some(())
+    })
+    .await;
     start_with(&mut harness, &instances, Duration::from_secs(3600));
     let name = "cloud_node_lifecycle_controller_cloud_provider_calls_total";
     let text = eventually("a pass was made", || async {

@@ -147,6 +147,12 @@ impl Activity<'_> {
         })
     }
 
+    /// The same for one program of many: only what those printed that failed is shown.
+    fn run_one_of_many(&self, tool: Tool, limit: Duration, each: impl FnMut(&str)) -> anyhow::Result<()> {
+        let before = self.printed.borrow().len();
+        self.run_lines(tool, limit, each).inspect(|()| self.printed.borrow_mut().truncate(before))
+    }
+
     fn note(&self, line: &str) {
         self.task.at(line);
         let mut printed = self.printed.borrow_mut();

@@ -39,7 +39,7 @@ fn all(run: &Run, at: &Activity<'_>, args: &[&str], which: impl Fn(&Executable) 
     let mut count = Count::default();
     let mut failure = None;
     for one in run.executables.iter().filter(|one| which(one)) {
-        let outcome = at.run_lines(test(run, one).args(args), TEST_LIMIT, |line| count.add(line));
+        let outcome = at.run_one_of_many(test(run, one).args(args), TEST_LIMIT, |line| count.add(line));
         failure = failure.or(outcome.err());
     }
     failure.map_or_else(|| count.describe(), Err)

@@ -91,17 +91,18 @@ fn describe(error: &pprof::Error) -> String {
     }
 }
 
-/// A stack as the addresses of its frames, the innermost first.
+/// A stack as the addresses of its calls, the innermost first. What was interrupted itself is not in it: stacks are walked by frame
+/// pointers (see `.cargo/config.toml`), which lead to callers.
 type Stack = Vec<usize>;
 
 fn report(guard: &ProfilerGuard<'_>) -> Result<Vec<u8>, String> {
     let report = guard.report().build_unresolved().map_err(|error| error.to_string())?;
     let mut stacks: HashMap<Stack, i64> = HashMap::new();
     for (frames, count) in &report.data {
-        let stack = frames.frames.iter().map(|frame| frame.ip() as usize).filter(|address| *address != 0).collect();
+        // A frame has the address that its call returns to.
+        let stack = frames.frames.iter().filter_map(|frame| frame.ip.checked_sub(1)).collect();
         *stacks.entry(stack).or_default() += i64::try_from(*count).unwrap_or(i64::MAX);
     }
-    let stacks = without_sampler(stacks);
     let mut locations = BTreeMap::new();
     for address in stacks.keys().flatten() {
         locations.entry(*address).or_insert_with(|| resolve(*address));
@@ -118,18 +119,11 @@ fn report(guard: &ProfilerGuard<'_>) -> Result<Vec<u8>, String> {
     Ok(profile.encode())
 }
 
-/// Every stack begins in the handler of the timer's signal. Those frames are the ones that all have in common there.
-fn without_sampler(stacks: HashMap<Stack, i64>) -> HashMap<Stack, i64> {
-    let Some(first) = stacks.keys().next().filter(|_| stacks.len() > 1) else { return stacks };
-    let shared = |stack: &Stack| stack.iter().zip(first).take_while(|(one, other)| one == other).count();
-    let own = stacks.keys().map(shared).min().unwrap_or_default();
-    stacks.into_iter().map(|(stack, count)| (stack[own..].to_vec(), count)).collect()
-}
-
 /// The functions at an address, the innermost first: more than one where calls are inlined, none without symbols.
 fn resolve(address: usize) -> Location {
     let mut functions = Vec::new();
-    backtrace::resolve(address as *mut _, |symbol| {
+    // Looks up the byte before.
+    backtrace::resolve((address + 1) as *mut _, |symbol| {
         let Some(name) = symbol.name() else { return };
         let file = symbol.filename().map(|path| path.display().to_string()).unwrap_or_default();
         functions.push((format!("{name:#}"), file, symbol.lineno().unwrap_or_default()));
