@@ -135,7 +135,17 @@ impl World {
         .unwrap()
     }
 
-    /// Who gave `node` its range.
+    /// Waits until ours has initialised `node`.
+    async fn initialised(&self, node: &str) {
+        let initialised = || async {
+            let node = Api::<Node>::all(self.client.clone()).get(node).await?;
+            ensure!(node.spec.and_then(|spec| spec.provider_id).is_some(), "no provider ID yet");
+            Ok(())
+        };
+        eventually(SOON, initialised).await.unwrap();
+    }
+
+    /// Who gave `node` its range. Only for nodes that ours has initialised.
     fn allocator(&self, node: &str) -> String {
         let patches = |user: &'static str| {
             let of_node = |one: &Request| {
@@ -143,7 +153,7 @@ impl World {
             };
             self.plane.audit().requests(of_node).unwrap().len()
         };
-        // Ours also initialises nodes, with another patch.
+        // Ours also initialises nodes, with another patch, which may come before or after the range.
         match (patches("kcm"), patches("ours")) {
             (1, 1) => "kcm".to_owned(),
             (0, 2) => "ours".to_owned(),
@@ -172,6 +182,7 @@ async fn node_ipam_moves_from_kube_controller_manager_to_ours_and_back() {
     let kcm = world.start_kube_controller_manager();
     let fourth = world.add_node().await;
     world.ranges().await;
+    world.initialised(&fourth).await;
     ours.kill().unwrap();
     world.add_node().await;
     let last = world.ranges().await;
