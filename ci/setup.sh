@@ -4,12 +4,16 @@ set -euo pipefail
 
 packages=()
 need() { command -v "$1" >/dev/null || packages+=("$2"); }
+need bwrap bubblewrap
 need cc build-essential
 need curl curl
+need docker-registry docker-registry
 need git git
 need go golang-go
 need ps procps
 need python3 python3
+need skopeo skopeo
+need umoci umoci
 # Debian's Python has venv in a package of its own.
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 

@@ -36,6 +36,16 @@ pub(crate) enum Kind {
 
 /// Runs `cargo build`, `cargo test --no-run` or the like, and returns the programs it made.
 pub(crate) fn build(root: &Path, args: &[&str], task: &Task<'_>) -> anyhow::Result<Vec<Executable>> {
+    build_with(root, args, &[], task)
+}
+
+/// The same with variables set.
+pub(crate) fn build_with(
+    root: &Path,
+    args: &[&str],
+    environment: &[(String, String)],
+    task: &Task<'_>,
+) -> anyhow::Result<Vec<Executable>> {
     let mut executables = Vec::new();
     let mut diagnostics = String::new();
     let tool = Tool::cargo()
@@ -44,6 +54,7 @@ pub(crate) fn build(root: &Path, args: &[&str], task: &Task<'_>) -> anyhow::Resu
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "160")
         .dir(root);
+    let tool = environment.iter().fold(tool, |tool, (name, value)| tool.env(name, value));
     let built = tool.lines(BUILD_LIMIT, |stream, line| match (stream, progress(line)) {
         (Stream::Out, _) => executables.extend(executable(line)),
         (Stream::Err, Some((done, of, what))) => {

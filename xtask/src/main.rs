@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod compare;
 mod demo;
+mod image;
 mod load;
 mod report;
 mod test;
@@ -32,8 +33,12 @@ enum Command {
     Compare(compare::Args),
     /// Run a controller on a real control plane and a simulated cloud, and show what it does
     Demo(demo::Args),
+    /// Put a controller into an image: program, certificates and licences, nothing else
+    Image(image::Args),
     /// Measure what a large cluster costs a controller, on the cloud in memory
     Load(load::Args),
+    /// Push an image to a registry
+    Push(image::PushArgs),
     /// Run what CI runs: formatting, lints, tests, conformance, licences
     Test(test::Args),
     /// Check the tree: who depends on whom, file sizes, what each crate must have
@@ -45,7 +50,9 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(args),
+        Command::Push(args) => image::push(args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
     };

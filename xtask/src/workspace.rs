@@ -33,10 +33,37 @@ pub(crate) struct Dependency {
     pub(crate) dev: bool,
 }
 
+/// The program that goes into the image of a cloud.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) package: String,
+    pub(crate) binary: String,
+}
+
+/// Finds it by the table `package.metadata.image` in the manifest of the cloud's crate.
+pub(crate) fn image(cloud: &str) -> anyhow::Result<Image> {
+    let metadata = metadata()?;
+    let images = || array(&metadata["packages"]).iter().filter(|package| package["metadata"]["image"].is_object());
+    let name = |package: &Value| package["metadata"]["image"]["cloud"].as_str().unwrap_or_default().to_owned();
+    let known = || images().map(name).collect::<Vec<_>>().join(", ");
+    let found = images().find(|package| name(package) == cloud);
+    let package = found.with_context(|| format!("there is no image for cloud {cloud:?}; known: {}", known()))?;
+    Ok(Image { package: string(&package["name"])?, binary: string(&package["metadata"]["image"]["binary"])? })
+}
+
+/// Where builds go.
+pub(crate) fn target() -> anyhow::Result<PathBuf> {
+    Ok(PathBuf::from(string(&metadata()?["target_directory"])?))
+}
+
+fn metadata() -> anyhow::Result<Value> {
+    let text = Tool::cargo().args(["metadata", "--no-deps", "--format-version", "1"]).dir(&root()?).output()?;
+    serde_json::from_str(&text).context("read the answer of cargo metadata")
+}
+
 impl Workspace {
     pub(crate) fn load() -> anyhow::Result<Self> {
-        let text = Tool::cargo().args(["metadata", "--no-deps", "--format-version", "1"]).dir(&root()?).output()?;
-        let metadata: Value = serde_json::from_str(&text).context("read the answer of cargo metadata")?;
+        let metadata = metadata()?;
         let root = PathBuf::from(string(&metadata["workspace_root"])?);
         let members = array(&metadata["packages"]).iter().map(|package| Member::read(package, &root)).collect();
         Ok(Self { members: members_in_order(members)?, root })

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what CI runs, step by step, to the end also after a failure.
 
 mod build;
+mod images;
 mod lints;
 mod moto;
 mod policy;
@@ -64,6 +65,8 @@ enum Step {
     Conformance,
     /// The AWS conformance suite on moto
     Moto,
+    /// An image that serves a cluster; only when named, since its program is a release build
+    Image,
     /// Known vulnerabilities of dependencies; only when named, since they change without a change here
     Advisories,
 }
@@ -78,7 +81,7 @@ impl Step {
     }
 
     fn is_default(self) -> bool {
-        self != Self::Advisories
+        !matches!(self, Self::Image | Self::Advisories)
     }
 
     fn is_quick(self) -> bool {
@@ -89,7 +92,7 @@ impl Step {
     fn needs(self) -> &'static [Self] {
         match self {
             Self::ControlPlane | Self::Unit | Self::DocTests => &[Self::Build],
-            Self::Integration | Self::Conformance | Self::Moto => &[Self::Build, Self::ControlPlane],
+            Self::Integration | Self::Conformance | Self::Moto | Self::Image => &[Self::Build, Self::ControlPlane],
             _ => &[],
         }
     }
@@ -110,6 +113,7 @@ impl Step {
             Self::DocTests => suites::doc_tests(run, at),
             Self::Conformance => suites::conformance(run, at),
             Self::Moto => moto::conformance(run, at),
+            Self::Image => images::run(run, at),
             Self::Advisories => policy::advisories(run, at),
         }
     }
@@ -295,7 +299,7 @@ mod tests {
     fn a_step_brings_what_it_needs_in_order() {
         let selected: Vec<Step> = select(&args(false, &[Step::Moto])).into_iter().collect();
         assert_eq!(selected, [Step::Build, Step::ControlPlane, Step::Moto]);
-        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 1);
+        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 2);
     }
 
     #[test]

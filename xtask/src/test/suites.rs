@@ -46,7 +46,7 @@ fn all(run: &Run, at: &Activity<'_>, args: &[&str], which: impl Fn(&Executable) 
 }
 
 /// A test program as cargo runs it.
-fn test(run: &Run, one: &Executable) -> Tool {
+pub(super) fn test(run: &Run, one: &Executable) -> Tool {
     let tool = Tool::new(&one.path).dir(&one.folder).env("CARGO_MANIFEST_DIR", &one.folder);
     match &run.assets {
         Some(assets) => tool.env("KUBEBUILDER_ASSETS", assets),

@@ -15,6 +15,8 @@ enum Role<'a> {
     Cloud(&'a str),
     /// A cloud's simulator.
     Simulator(&'a str),
+    /// Images and releases; its tests run what is in an image.
+    Release,
     /// Front door and whatever else serves the workspace itself.
     Tool,
 }
@@ -24,6 +26,7 @@ fn role(folder: &str) -> Role<'_> {
     match (folder, cloud.map(|cloud| cloud.split_once('/'))) {
         ("cloud-provider", _) => Role::Core,
         ("cloud-provider/testing", _) => Role::Testing,
+        ("xtask/release", _) => Role::Release,
         (_, Some(Some((cloud, "simulator")))) => Role::Simulator(cloud),
         (_, Some(None)) => Role::Cloud(cloud.unwrap_or_default()),
         _ => Role::Tool,
@@ -34,11 +37,11 @@ fn role(folder: &str) -> Role<'_> {
 fn allowed(role: &Role<'_>, dev: bool) -> Vec<String> {
     let core_and_testing = || vec![CORE.to_owned(), TESTING.to_owned()];
     match (role, dev) {
-        (Role::Core, true) => vec![TESTING.to_owned()],
+        (Role::Core | Role::Release, true) => vec![TESTING.to_owned()],
         (Role::Testing, _) | (Role::Cloud(_), false) => vec![CORE.to_owned()],
         (Role::Cloud(cloud), true) => [core_and_testing(), vec![format!("cloud-provider-{cloud}-simulator")]].concat(),
         (Role::Simulator(_), true) => core_and_testing(),
-        (Role::Core | Role::Simulator(_), false) | (Role::Tool, _) => Vec::new(),
+        (Role::Core | Role::Simulator(_) | Role::Release, false) | (Role::Tool, _) => Vec::new(),
     }
 }
 
@@ -144,6 +147,7 @@ mod tests {
         assert_eq!(role("cloud-provider/testing"), Role::Testing);
         assert_eq!(role("cloud-provider-aws"), Role::Cloud("aws"));
         assert_eq!(role("cloud-provider-aws/simulator"), Role::Simulator("aws"));
+        assert_eq!(role("xtask/release"), Role::Release);
         assert_eq!(role("xtask"), Role::Tool);
     }
 
