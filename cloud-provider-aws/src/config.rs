@@ -1,8 +1,8 @@
 //! The cloud config file: parsed, validated, and turned into typed settings, with all problems reported together.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use cloud_provider::config::gcfg;
+use cloud_provider::config::{Notes, gcfg};
 use regex::Regex;
 use serde::Deserialize;
 
@@ -14,6 +14,7 @@ use crate::{
 pub mod keys;
 mod overrides;
 
+pub use cloud_provider::config::Problems;
 pub use overrides::ServiceOverride;
 
 /// Instance types whose topology must be known before their node may be used.
@@ -170,24 +171,6 @@ impl NlbSecurityGroups {
     }
 }
 
-/// All that is wrong with a cloud config file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(pub Vec<String>);
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
-    }
-}
-
-impl std::error::Error for Problems {}
-
-impl From<Problems> for cloud_provider::Error {
-    fn from(problems: Problems) -> Self {
-        Self::invalid("--cloud-config", "read the cloud config file").with_source(problems)
-    }
-}
-
 /// Reads a cloud config; none at all means all defaults. The second value says what has no effect.
 ///
 /// # Errors
@@ -203,19 +186,6 @@ pub fn parse(text: Option<&str>) -> Result<(Settings, Vec<String>), Problems> {
     match settings {
         Some(settings) if notes.problems.is_empty() => Ok((settings, notes.warnings)),
         _ => Err(Problems(notes.problems)),
-    }
-}
-
-/// What comes up while validating.
-#[derive(Default)]
-struct Notes {
-    problems: Vec<String>,
-    warnings: Vec<String>,
-}
-
-impl Notes {
-    fn check<T, E: fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
-        result.map_err(|problem| self.problems.push(problem.to_string())).ok()
     }
 }
 

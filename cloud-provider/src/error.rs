@@ -149,6 +149,15 @@ impl Error {
 
     /// The whole chain in one line, `what: why: why`, with the request ID at the end. For events and logs, printed once.
     pub fn chain(&self) -> String {
+        let mut text = self.text();
+        if let Some(id) = self.request_id() {
+            text.push_str(&format!(" (request ID {id})"));
+        }
+        text
+    }
+
+    /// The chain without the request ID.
+    fn text(&self) -> String {
         let mut text = self.inner.context.clone();
         let mut next = self.source();
         while let Some(cause) = next {
@@ -158,9 +167,6 @@ impl Error {
                 text.push_str(&cause_text);
             }
             next = cause.source();
-        }
-        if let Some(id) = self.request_id() {
-            text.push_str(&format!(" (request ID {id})"));
         }
         text
     }
@@ -181,6 +187,54 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// One failure that stands for many things that were asked for together: what went wrong with one call, for each of the
+/// nodes or volumes that the call was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    kind: Kind,
+    text: String,
+    request_id: Option<String>,
+}
+
+impl Failure {
+    /// A failure of `kind`.
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), request_id: None }
+    }
+
+    /// Keeps the request ID.
+    #[must_use]
+    pub fn with_request_id(mut self, id: Option<impl Into<String>>) -> Self {
+        self.request_id = id.map(Into::into);
+        self
+    }
+
+    /// What can be done about it.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Whether the next call would fail in the same way.
+    pub fn is_general(&self) -> bool {
+        matches!(self.kind, Kind::Throttled { .. } | Kind::Denied { .. } | Kind::Refused)
+    }
+
+    /// The error of one of them.
+    pub fn to_error(&self, context: impl Into<String>) -> Error {
+        Error::new(self.kind.clone(), context).with_request_id(self.request_id.clone()).with_source(self.text.clone())
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: error.kind().clone(),
+            text: error.text(),
+            request_id: error.request_id().map(str::to_owned),
+        }
     }
 }
 

@@ -1,21 +1,6 @@
 //! The keys of the cloud config, each with what the reference page says about it.
 
-/// Definition of one key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
-    /// The name; case does not count.
-    pub name: &'static str,
-    /// What values it takes.
-    pub values: &'static str,
-    /// What holds when it is absent or empty.
-    pub default: &'static str,
-    /// What it does.
-    pub about: &'static str,
-}
-
-const fn key(name: &'static str, values: &'static str, default: &'static str, about: &'static str) -> Key {
-    Key { name, values, default, about }
-}
+pub use cloud_provider::config::keys::{Key, key};
 
 /// The keys of `[Global]`, in the order of the reference page.
 pub const GLOBAL: &[Key] = &[
