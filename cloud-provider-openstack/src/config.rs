@@ -56,22 +56,13 @@ struct Metadata {
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, rename_all = "kebab-case")]
-#[expect(dead_code, reason = "known, so that they are no warnings")]
+#[cfg_attr(not(test), expect(dead_code, reason = "known, so that they are no warnings"))]
 struct BlockStorage {
-    node_volume_attach_limit: Option<Ignored>,
-    rescan_on_resize: Option<Ignored>,
-    ignore_volume_az: Option<Ignored>,
-    ignore_volume_microversion: Option<Ignored>,
-}
-
-#[derive(Debug, Default)]
-#[cfg_attr(test, derive(serde::Serialize))]
-struct Ignored;
-
-impl<'de> Deserialize<'de> for Ignored {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
+    // Lists, which take any value and none.
+    node_volume_attach_limit: Vec<String>,
+    rescan_on_resize: Vec<String>,
+    ignore_volume_az: Vec<String>,
+    ignore_volume_microversion: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -152,12 +152,22 @@ impl RouterRoutes {
     async fn create(&self, creation: &Creation) -> Result<()> {
         let nexthop = creation.internal_ip().ok_or_else(|| {
             // Routes and addresses of new nodes are written by controllers that do not know of each other.
-            Error::transient(format!("no address found for host: node {} has none of this family yet", creation.node.name()))
+            Error::transient(format!(
+                "no address found for host: node {} has none of this family yet",
+                creation.node.name()
+            ))
         })?;
         let route = ExtraRoute { destination: creation.destination.to_string(), nexthop: nexthop.to_owned() };
-        let foreign = self.seen().foreign.iter().map(|(other, _)| other).find(|other| same_network(&other.destination, &route.destination)).cloned();
+        let foreign = self
+            .seen()
+            .foreign
+            .iter()
+            .map(|(other, _)| other)
+            .find(|other| same_network(&other.destination, &route.destination))
+            .cloned();
         if let Some(other) = foreign.filter(|other| !same(other, &route)) {
-            let problem = format!("router {} has a route {}, and what is at that address is no node", self.router, name(&other));
+            let problem =
+                format!("router {} has a route {}, and what is at that address is no node", self.router, name(&other));
             return Err(Error::new(Kind::Conflict, problem));
         }
         let added = self.write(RouteChange::Add, &route).await?;
@@ -234,7 +244,8 @@ impl RouterRoutes {
     async fn write_pair(&self, route: &ExtraRoute, change: RouteChange) -> Result<()> {
         let mut found = self.ports_at(&route.nexthop).await?;
         let (Some(port), true) = (found.pop(), found.is_empty()) else {
-            let problem = format!("no single port has address {} in the networks of router {}", route.nexthop, self.router);
+            let problem =
+                format!("no single port has address {} in the networks of router {}", route.nexthop, self.router);
             return Err(Error::not_found(problem));
         };
         let _writing = self.writing.lock(&port.id).await;
@@ -252,7 +263,9 @@ impl RouterRoutes {
                 return Ok(());
             }
             match change {
-                RouteChange::Add => pairs.push(AddressPair { ip_address: route.destination.clone(), mac_address: None }),
+                RouteChange::Add => {
+                    pairs.push(AddressPair { ip_address: route.destination.clone(), mac_address: None })
+                }
                 RouteChange::Remove => pairs.retain(|pair| !same_network(&pair.ip_address, &route.destination)),
             }
             let update = PortUpdate { allowed_address_pairs: Some(pairs), ..PortUpdate::default() };
@@ -278,7 +291,10 @@ fn name(route: &ExtraRoute) -> String {
 }
 
 fn nexthop(route: &Route) -> Result<&str> {
-    let (_, nexthop) = route.name.split_once(" via ").ok_or_else(|| Error::transient(format!("route {} has no next hop", route.name)))?;
+    let (_, nexthop) = route
+        .name
+        .split_once(" via ")
+        .ok_or_else(|| Error::transient(format!("route {} has no next hop", route.name)))?;
     Ok(nexthop)
 }
 

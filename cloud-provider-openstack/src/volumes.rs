@@ -38,22 +38,25 @@ impl CinderVolumes {
     /// The zones of these volumes. A volume that does not exist is left out.
     async fn zones(&self, ids: BTreeSet<&str>) -> HashMap<String, Result<String, Failure>> {
         let mut zones = HashMap::new();
-        let mut rest: Vec<&str> = ids.into_iter().collect();
+        let mut rest: Vec<String> = ids.into_iter().map(str::to_owned).collect();
         if rest.len() >= LISTED_FROM {
             match self.client.volumes().await {
                 Ok(listed) => {
                     zones.extend(listed.into_iter().map(|volume| (volume.id, Ok(volume.availability_zone))));
                     // A volume of another project is in no listing.
-                    rest.retain(|id| !zones.contains_key(*id));
+                    rest.retain(|id| !zones.contains_key(id));
                 }
                 Err(error) => {
                     let failure = Failure::from(&error);
-                    return rest.into_iter().map(|id| (id.to_owned(), Err(failure.clone()))).collect();
+                    return rest.into_iter().map(|id| (id, Err(failure.clone()))).collect();
                 }
             }
         }
-        let read = stream::iter(rest).map(async |id: &str| (id.to_owned(), self.client.volume(id).await));
-        let read: Vec<_> = read.buffer_unordered(IN_FLIGHT).collect().await;
+        let read = |id: String| async move {
+            let volume = self.client.volume(&id).await;
+            (id, volume)
+        };
+        let read: Vec<_> = stream::iter(rest).map(read).buffer_unordered(IN_FLIGHT).collect().await;
         zones.extend(read.into_iter().filter_map(|(id, result)| match result {
             Ok(volume) => Some((id, Ok(volume.availability_zone))),
             Err(error) if error.is_not_found() => None,

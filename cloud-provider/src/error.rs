@@ -230,11 +230,7 @@ impl Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        Self {
-            kind: error.kind().clone(),
-            text: error.text(),
-            request_id: error.request_id().map(str::to_owned),
-        }
+        Self { kind: error.kind().clone(), text: error.text(), request_id: error.request_id().map(str::to_owned) }
     }
 }
 

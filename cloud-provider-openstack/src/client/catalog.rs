@@ -53,14 +53,21 @@ impl Catalog {
         };
         // The order of the names counts, so that Cinder's third version comes before an older one.
         let entries = service.names().iter().flat_map(|name| self.0.iter().filter(move |entry| entry.service == *name));
-        let urls = entries.flat_map(|entry| entry.endpoints.iter().filter(here)).filter_map(|endpoint| endpoint.url.parse().ok());
+        let urls = entries
+            .flat_map(|entry| entry.endpoints.iter().filter(here))
+            .filter_map(|endpoint| endpoint.url.parse::<Url>().ok());
         let spoken = |url: &Url| service::major(url).is_none_or(|major| major == service.major());
         urls.into_iter().find(spoken).ok_or_else(|| self.missing(service, interface, region))
     }
 
     fn missing(&self, service: Service, interface: Interface, region: &str) -> Error {
         let name = service.names()[0];
-        let mut regions: Vec<&str> = self.0.iter().flat_map(|entry| &entry.endpoints).filter_map(|endpoint| endpoint.region.as_deref()).collect();
+        let mut regions: Vec<&str> = self
+            .0
+            .iter()
+            .flat_map(|entry| &entry.endpoints)
+            .filter_map(|endpoint| endpoint.region.as_deref())
+            .collect();
         regions.sort_unstable();
         regions.dedup();
         let place = match region {
@@ -99,7 +106,8 @@ mod tests {
 
     #[test]
     fn the_first_endpoint_of_interface_region_and_version_is_taken() {
-        let url = |service, interface, region: &str| catalog().endpoint(service, interface, region).map(String::from).ok();
+        let url =
+            |service, interface, region: &str| catalog().endpoint(service, interface, region).map(String::from).ok();
         assert_eq!(url(Service::Compute, Interface::Public, "").as_deref(), Some("http://p/v2.1"));
         assert_eq!(url(Service::Compute, Interface::Public, "R2").as_deref(), Some("http://q/v2.1"));
         assert_eq!(url(Service::Compute, Interface::Public, "R2-id").as_deref(), Some("http://q/v2.1"));
@@ -112,6 +120,9 @@ mod tests {
     fn a_missing_endpoint_is_told_with_the_regions_that_there_are() {
         let error = catalog().endpoint(Service::Compute, Interface::Public, "R3").unwrap_err();
         assert_eq!(error.kind(), &Kind::Unsupported);
-        assert_eq!(error.to_string(), "the catalog has no public endpoint of compute in region \"R3\" (there are R1, R2)");
+        assert_eq!(
+            error.to_string(),
+            "the catalog has no public endpoint of compute in region \"R3\" (there are R1, R2)"
+        );
     }
 }

@@ -111,8 +111,8 @@ impl Client {
             server: Server,
         }
         let request = self.request(Service::Compute, "server_get", Method::GET, &["servers", id]).await?;
-        let answer = self.with_microversion(request, async |request| self.send(request).await?.json::<Answer>().map_err(Into::into));
-        Ok(answer.await?.server)
+        let read = |request| async move { Ok(self.send(request).await?.json::<Answer>()?) };
+        Ok(self.with_microversion(request, read).await?.server)
     }
 
     /// All servers of the project.
@@ -130,17 +130,20 @@ impl Client {
     ///
     /// When they cannot be read.
     pub async fn servers_named(&self, name: &str) -> Result<Vec<Server>> {
-        self.list_servers(&[("name", &format!("^{}$", regex::escape(name)))]).await
+        self.list_servers(&[("name", &exactly(name))]).await
     }
 
     async fn list_servers(&self, query: &[(&str, &str)]) -> Result<Vec<Server>> {
         let request = self.request(Service::Compute, "server_list", Method::GET, &["servers", "detail"]).await?;
         let request = request.query(query.iter().copied());
-        self.with_microversion(request, async |request| self.all(request, "servers").await).await
+        self.with_microversion(request, |request| self.all(request, "servers")).await
     }
 
     /// Asks with the microversion, and without it once Nova has said that it does not know it.
-    async fn with_microversion<T>(&self, request: Request, send: impl AsyncFn(Request) -> Result<T>) -> Result<T> {
+    async fn with_microversion<T, F>(&self, request: Request, send: impl Fn(Request) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let refused = &self.0.names.no_microversion;
         if !refused.load(Ordering::Relaxed) {
             let newer = request.clone().header(MICROVERSION_HEADER, HeaderValue::from_static(MICROVERSION));
@@ -208,6 +211,18 @@ impl FlavorNames {
     }
 }
 
+/// The pattern of one name alone, quoted as upstream quotes it.
+fn exactly(name: &str) -> String {
+    let mut pattern = String::from("^");
+    for c in name.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern + "$"
+}
+
 fn status(error: &cloud_provider::Error) -> Option<u16> {
     Some(http::Error::of(error)?.status()?.as_u16())
 }
@@ -222,6 +237,12 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn section_4_2_names_are_quoted() {
+        assert_eq!(exactly("node-1.a+b"), r"^node-1\.a\+b$");
+        assert_eq!(exactly(r"a\(b)"), r"^a\\\(b\)$");
+    }
 
     #[test]
     fn servers_of_old_and_new_microversions_are_read_and_nulls_are_nothing() {

@@ -281,7 +281,8 @@ impl Keystone {
 /// The link to the newest usable third version.
 fn third(versions: &[Version]) -> Option<&str> {
     let usable = |version: &&Version| {
-        version.id.starts_with("v3") && matches!(version.status.to_lowercase().as_str(), "current" | "supported" | "stable")
+        version.id.starts_with("v3")
+            && matches!(version.status.to_lowercase().as_str(), "current" | "supported" | "stable")
     };
     let number = |version: &&Version| -> Vec<u32> {
         version.id.trim_start_matches('v').split('.').map(|part| part.parse().unwrap_or_default()).collect()

@@ -79,7 +79,13 @@ mod tests {
     #[test]
     fn each_service_is_understood() {
         for (status, body, code, message, kind) in [
-            (404, json!({"itemNotFound": {"code": 404, "message": "Instance x"}}), Some("itemNotFound"), "Instance x", None),
+            (
+                404,
+                json!({"itemNotFound": {"code": 404, "message": "Instance x"}}),
+                Some("itemNotFound"),
+                "Instance x",
+                None,
+            ),
             (
                 409,
                 json!({"NeutronError": {"type": "OverQuota", "message": "Quota exceeded", "detail": ""}}),
@@ -102,8 +108,20 @@ mod tests {
                 Some(Kind::Quota),
             ),
             (403, json!({"forbidden": {"code": 403, "message": "Policy"}}), Some("forbidden"), "Policy", None),
-            (401, json!({"error": {"code": 401, "message": "m", "title": "Unauthorized"}}), Some("Unauthorized"), "m", None),
-            (404, json!({"title": "Not Found", "description": "no secret", "code": 404}), Some("Not Found"), "no secret", None),
+            (
+                401,
+                json!({"error": {"code": 401, "message": "m", "title": "Unauthorized"}}),
+                Some("Unauthorized"),
+                "m",
+                None,
+            ),
+            (
+                404,
+                json!({"title": "Not Found", "description": "no secret", "code": 404}),
+                Some("Not Found"),
+                "no secret",
+                None,
+            ),
             (
                 413,
                 json!({"overLimit": {"code": 413, "message": "later"}}),

@@ -23,8 +23,8 @@ use cloud_provider::{
     cluster::token_bucket::TokenBucket,
     error::Result,
     http::{
-        self, Authorization, HeaderValue, HttpRequest, Https, Identity, Method as Verb, Pem, Request, Response, Retry, StatusCode,
-        TokenCache, Transport, Url,
+        self, Authorization, HeaderValue, HttpRequest, Https, Identity, Method as Verb, Pem, Request, Response, Retry,
+        StatusCode, TokenCache, Transport, Url,
     },
     metrics::Metrics,
 };
@@ -145,7 +145,8 @@ impl Client {
         let bucket = settings.rate.map(|(rate, burst)| Arc::new(TokenBucket::new(rate, burst)));
         let time = settings.time_limit;
         let builder = || {
-            let builder = http::Client::builder(transport.clone(), gate.clone()).dialect(Arc::new(OpenStack)).time_limit(time);
+            let builder =
+                http::Client::builder(transport.clone(), gate.clone()).dialect(Arc::new(OpenStack)).time_limit(time);
             match &bucket {
                 Some(bucket) => builder.rate(bucket.clone()),
                 None => builder,
@@ -408,7 +409,10 @@ mod tests {
     #[test]
     fn an_id_that_is_none_never_becomes_a_request_for_a_list() {
         let base: Url = "http://nova/v2.1/".parse().unwrap();
-        assert_eq!(below(base.clone(), &["servers", "a b/../c"]).unwrap().as_str(), "http://nova/v2.1/servers/a%20b%2F..%2Fc");
+        assert_eq!(
+            below(base.clone(), &["servers", "a b/../c"]).unwrap().as_str(),
+            "http://nova/v2.1/servers/a%20b%2F..%2Fc"
+        );
         for bad in ["", ".", ".."] {
             assert!(below(base.clone(), &["servers", bad]).is_err(), "{bad:?}");
         }

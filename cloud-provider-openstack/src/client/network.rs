@@ -263,27 +263,29 @@ impl Client {
         &self,
         operation: &'static str,
         key: &'static str,
-        field: &str,
+        field: &'static str,
         values: &[&str],
     ) -> Result<Vec<T>> {
         // A filter that is empty is none, and would give everything.
-        let values: Vec<&str> = values.iter().copied().filter(|value| !value.is_empty()).collect();
-        let mut waiting: Vec<&[&str]> = values.chunks(self.0.batch.0.load(Ordering::Relaxed)).collect();
+        let values: Vec<String> =
+            values.iter().filter(|value| !value.is_empty()).map(|&value| value.to_owned()).collect();
+        let size = self.0.batch.0.load(Ordering::Relaxed);
+        let mut waiting: Vec<Vec<String>> = values.chunks(size).map(<[_]>::to_vec).collect();
         let mut all = Vec::new();
         while !waiting.is_empty() {
-            let size = self.0.batch.0.load(Ordering::Relaxed);
-            let batches: Vec<&[&str]> = std::mem::take(&mut waiting).into_iter().flat_map(|batch| batch.chunks(size)).collect();
-            let results = stream::iter(batches).map(|batch| async move {
-                let filters: Vec<(&str, &str)> = batch.iter().map(|value| (field, *value)).collect();
-                (batch, self.list::<T>(Service::Network, operation, &[key], key, &filters).await)
-            });
-            let mut results = results.buffer_unordered(IN_FLIGHT);
-            while let Some((batch, result)) = results.next().await {
+            let read = |batch: Vec<String>| async move {
+                let filters: Vec<(&str, &str)> = batch.iter().map(|value| (field, value.as_str())).collect();
+                let found = self.list::<T>(Service::Network, operation, &[key], key, &filters).await;
+                (batch, found)
+            };
+            let results = stream::iter(std::mem::take(&mut waiting)).map(read).buffer_unordered(IN_FLIGHT);
+            for (batch, result) in results.collect::<Vec<_>>().await {
                 match result {
                     Ok(found) => all.extend(found),
                     Err(error) if is_too_long(&error) && batch.len() > 1 => {
-                        self.0.batch.0.fetch_min(batch.len().div_ceil(2), Ordering::Relaxed);
-                        waiting.push(batch);
+                        let half = batch.len().div_ceil(2);
+                        self.0.batch.0.fetch_min(half, Ordering::Relaxed);
+                        waiting.extend(batch.chunks(half).map(<[_]>::to_vec));
                     }
                     Err(error) => return Err(error),
                 }
@@ -362,7 +364,8 @@ impl Client {
         struct Extension {
             alias: String,
         }
-        let list = self.list::<Extension>(Service::Network, "network_extension_list", &["extensions"], "extensions", &[]);
+        let list =
+            self.list::<Extension>(Service::Network, "network_extension_list", &["extensions"], "extensions", &[]);
         Ok(list.await?.into_iter().map(|extension| extension.alias).collect())
     }
 

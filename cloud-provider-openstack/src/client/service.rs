@@ -19,8 +19,7 @@ pub enum Service {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Compute, Self::Network, Self::LoadBalancer, Self::KeyManager, Self::BlockStorage];
+    pub const ALL: [Self; 5] = [Self::Compute, Self::Network, Self::LoadBalancer, Self::KeyManager, Self::BlockStorage];
 
     /// Its types in catalogs, the official one first.
     pub fn names(self) -> &'static [&'static str] {

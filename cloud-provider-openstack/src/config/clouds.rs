@@ -18,7 +18,7 @@ const FILE: &str = "OS_CLIENT_CONFIG_FILE";
 const CLOUD: &str = "OS_CLOUD";
 
 /// One entry of `clouds.yaml`, as much of it as is used.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Entry {
     /// Who we are.
@@ -87,12 +87,6 @@ pub struct Auth {
     pub application_credential_secret: String,
 }
 
-impl std::fmt::Debug for Auth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth").field("auth_url", &self.auth_url).finish_non_exhaustive()
-    }
-}
-
 /// Scalars are texts, however YAML reads them: a password may look like a number.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match Value::deserialize(deserializer)? {
@@ -112,9 +106,8 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 pub fn entry(cloud: &str, file: &str, surroundings: &Surroundings) -> Result<Entry, String> {
     let path = find(file, surroundings)?;
     let clouds = read(&path)?;
-    let mut clouds = section(clouds, "clouds").ok_or_else(|| {
-        format!("{}: there is no map \"clouds\" in it", path.display())
-    })?;
+    let mut clouds =
+        section(clouds, "clouds").ok_or_else(|| format!("{}: there is no map \"clouds\" in it", path.display()))?;
     let named = match cloud {
         "" => surroundings.variable(CLOUD).unwrap_or_default(),
         cloud => cloud.to_owned(),
@@ -131,7 +124,8 @@ pub fn entry(cloud: &str, file: &str, surroundings: &Surroundings) -> Result<Ent
         }
         named => named.to_owned(),
     };
-    let mut entry = clouds.remove(&name).ok_or_else(|| format!("{}: there is no cloud {name:?} in it", path.display()))?;
+    let mut entry =
+        clouds.remove(&name).ok_or_else(|| format!("{}: there is no cloud {name:?} in it", path.display()))?;
     if let Some(public) = public(&entry, surroundings)? {
         let over = std::mem::replace(&mut entry, public);
         merge(&mut entry, over);
@@ -145,7 +139,9 @@ pub fn entry(cloud: &str, file: &str, surroundings: &Surroundings) -> Result<Ent
     }
     // The message may repeat a value.
     let entry = serde_json::from_value::<Entry>(entry);
-    let entry = entry.map_err(|_| format!("{}: cloud {name:?}: a field is of the wrong kind; all are texts but verify", path.display()))?;
+    let entry = entry.map_err(|_| {
+        format!("{}: cloud {name:?}: a field is of the wrong kind; all are texts but verify", path.display())
+    })?;
     if entry.auth.is_none() {
         return Err(format!("{}: cloud {name:?} has no section \"auth\"", path.display()));
     }

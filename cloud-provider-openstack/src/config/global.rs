@@ -152,7 +152,9 @@ pub(super) fn validate(
         "" => verify == Some(false),
         other => {
             if other != "false" {
-                notes.warnings.push(format!("[Global] tls-insecure {other:?} is not \"true\": certificates are checked"));
+                notes
+                    .warnings
+                    .push(format!("[Global] tls-insecure {other:?} is not \"true\": certificates are checked"));
             }
             false
         }
@@ -189,16 +191,18 @@ fn url(key: &str, text: &str) -> Result<Url, String> {
 /// The second version of the identity API is in no release since 2018.
 fn not_v2(url: Url) -> Result<Url, String> {
     match url.path().trim_end_matches('/').ends_with("/v2.0") {
-        true => Err("[Global] auth-url ends in /v2.0, an API that is no more: end it in /v3, or leave the version out".to_owned()),
+        true => Err("[Global] auth-url ends in /v2.0, an API that is no more: end it in /v3, or leave the version out"
+            .to_owned()),
         false => Ok(url),
     }
 }
 
 fn endpoint_overrides(entry: &Entry) -> BTreeMap<Service, String> {
     let of = |service: Service| {
-        let text = service.names().iter().find_map(|name| {
-            entry.rest.get(&format!("{}_endpoint_override", name.replace('-', "_")))?.as_str()
-        })?;
+        let text = service
+            .names()
+            .iter()
+            .find_map(|name| entry.rest.get(&format!("{}_endpoint_override", name.replace('-', "_")))?.as_str())?;
         Some((service, text.to_owned()))
     };
     Service::ALL.into_iter().filter_map(of).collect()
@@ -275,12 +279,13 @@ impl Section {
             0.0 => None,
             rate if rate > 0.0 && rate.is_finite() => {
                 // A second's worth, at least one.
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
                 let burst = if self.requests_burst == 0 { rate.ceil() as u32 } else { self.requests_burst };
                 Some((rate, burst.max(1)))
             }
             rate => {
-                notes.problems.push(format!("[Global] requests-per-second {rate}: a number above 0, or 0 for no limit"));
+                notes
+                    .problems
+                    .push(format!("[Global] requests-per-second {rate}: a number above 0, or 0 for no limit"));
                 None
             }
         }

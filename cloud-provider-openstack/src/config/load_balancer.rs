@@ -210,7 +210,9 @@ pub(super) fn validate(
     notes: &mut Notes,
 ) -> Option<LoadBalancer> {
     if !matches!(section.lb_version.as_str(), "" | "v2") {
-        notes.problems.push(format!("[LoadBalancer] lb-version {:?}: only v2 is known; leave it out", section.lb_version));
+        notes
+            .problems
+            .push(format!("[LoadBalancer] lb-version {:?}: only v2 is known; leave it out", section.lb_version));
     }
     if !matches!(section.lb_provider.as_str(), "amphora" | "octavia" | "ovn" | "f5" | "amphorav2") {
         notes.warnings.push(format!(
@@ -233,9 +235,9 @@ pub(super) fn validate(
         "failover" => Some(Repair::Failover),
         "recreate" => Some(Repair::Recreate),
         other => {
-            notes.problems.push(format!(
-                "[LoadBalancer] repair-load-balancers {other:?}: failover, recreate, or nothing"
-            ));
+            notes
+                .problems
+                .push(format!("[LoadBalancer] repair-load-balancers {other:?}: failover, recreate, or nothing"));
             None
         }
     };

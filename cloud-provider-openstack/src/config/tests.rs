@@ -79,7 +79,9 @@ fn section_2_1_what_the_parser_refuses() {
 
 #[test]
 fn section_2_1_unknown_sections_and_keys_are_warnings_and_the_csi_drivers_are_not() {
-    let text = format!("{LOGIN}[Router]\na = b\n[LoadBalancer]\nuse-octavia = true\n[BlockStorage]\nbs-version = v3\nignore-volume-az = maybe\n");
+    let text = format!(
+        "{LOGIN}[Router]\na = b\n[LoadBalancer]\nuse-octavia = true\n[BlockStorage]\nbs-version = v3\nignore-volume-az = maybe\n"
+    );
     let (_, warnings) = parse(Some(&text), &nowhere()).unwrap();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
@@ -122,7 +124,11 @@ fn section_2_3_domains_of_user_and_project() {
     let by_name = |user: &str, domain| Method::Password { user: User::Name(user.into(), domain), password: "p".into() };
     let user = "username = u\npassword = p\n";
     for (keys, method, scope) in [
-        ("tenant-name = demo\ndomain-name = local", by_name("u", name("local")), Scope::Project(Project::Name("demo".into(), name("local")))),
+        (
+            "tenant-name = demo\ndomain-name = local",
+            by_name("u", name("local")),
+            Scope::Project(Project::Name("demo".into(), name("local"))),
+        ),
         (
             "tenant-name = demo\ntenant-domain-name = Default\nuser-domain-id = D",
             by_name("u", id("D")),
@@ -137,7 +143,11 @@ fn section_2_3_domains_of_user_and_project() {
         ("tenant-id = T\ndomain-id = D", by_name("u", id("D")), Scope::Project(Project::Id("T".into()))),
         // Without a project a domain is the scope, and not the user's.
         ("domain-name = local\nuser-domain-name = mine", by_name("u", name("mine")), Scope::Domain(name("local"))),
-        ("domain-id = D\ndomain-name = local\nuser-domain-name = mine", by_name("u", name("mine")), Scope::Domain(id("D"))),
+        (
+            "domain-id = D\ndomain-name = local\nuser-domain-name = mine",
+            by_name("u", name("mine")),
+            Scope::Domain(id("D")),
+        ),
         ("trust-id = T\nuser-domain-id = D", by_name("u", id("D")), Scope::Trust("T".into())),
         ("application-credential-id = A\ndomain-id = D\ntenant-id = T", by_name("u", id("D")), Scope::Unscoped),
     ] {
@@ -272,7 +282,8 @@ fn no_secret_is_in_a_problem_or_in_the_settings_text() {
     assert!(!bad_kind.contains("hidden"), "{bad_kind}");
     let bad_url = problems("[Global]\nauth-url = \"http://u:hidden@h:x/\"\n").join(" ");
     assert!(!bad_url.contains("hidden"), "{bad_url}");
-    let text = "[Global]\nauth-url = http://h/v3\nuser-id = u\npassword = hidden\ntenant-id = t\ncafilecontents = hidden\n";
+    let text =
+        "[Global]\nauth-url = http://h/v3\nuser-id = u\npassword = hidden\ntenant-id = t\ncafilecontents = hidden\n";
     assert!(!format!("{:?}", settings(text)).contains("hidden"));
 }
 

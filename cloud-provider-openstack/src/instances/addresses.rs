@@ -162,7 +162,9 @@ mod tests {
             let text = match address.address.as_str() {
                 ACCESS_V6 => "790e",
                 PUBLIC_V6 => "780e",
-                text if text.starts_with("10.0.0.") || text.starts_with("50.56.176.") => &text[text.rfind('.').unwrap()..],
+                text if text.starts_with("10.0.0.") || text.starts_with("50.56.176.") => {
+                    &text[text.rfind('.').unwrap()..]
+                }
                 text => text,
             };
             format!("{kind} {text}")
@@ -173,7 +175,11 @@ mod tests {
     #[test]
     fn section_12_3_public_network_name() {
         let public = Networking { public_networks: names(&["public"]), ..Networking::default() };
-        let addresses = of_server(&server("public", "a1-yinvcez57-0-bvynoyawrhcg-kube-minion-fg5i4jwcc2yy"), &ports(&["10.0.0.32", "10.0.0.31"]), &public);
+        let addresses = of_server(
+            &server("public", "a1-yinvcez57-0-bvynoyawrhcg-kube-minion-fg5i4jwcc2yy"),
+            &ports(&["10.0.0.32", "10.0.0.31"]),
+            &public,
+        );
         let host = "H a1-yinvcez57-0-bvynoyawrhcg-kube-minion-fg5i4jwcc2yy";
         assert_eq!(short(&addresses), format!("I .32, I .31, E .99, E 790e, {host}, E .36, E .35, E 780e"));
 
@@ -210,8 +216,13 @@ mod tests {
         let (server, ports) = (server("public", ""), ports(&["10.0.0.32", "10.0.0.31"]));
         assert_eq!(short(&of_server(&server, &ports, &networking)), "I .32, I .31, E .99, E .36, E .35");
         networking.ipv6_disabled = false;
-        networking.sort_order = crate::config::sort_order("10.0.0.0/8, 50.56.176.0/24, 2001:4800::/32", &mut Notes::default().warnings);
-        let addresses = of_server(&Server { metadata: crate::client::compute::ServerMetadata { hostname: "h".into() }, ..server }, &ports, &networking);
+        networking.sort_order =
+            crate::config::sort_order("10.0.0.0/8, 50.56.176.0/24, 2001:4800::/32", &mut Notes::default().warnings);
+        let addresses = of_server(
+            &Server { metadata: crate::client::compute::ServerMetadata { hostname: "h".into() }, ..server },
+            &ports,
+            &networking,
+        );
         assert_eq!(short(&addresses), "I .31, I .32, E .35, E .36, E .99, E 780e, E 790e, H h");
     }
 

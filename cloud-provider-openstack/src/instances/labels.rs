@@ -6,7 +6,10 @@ const LONGEST: usize = 63;
 /// Whether a text can stand in a label as it is. The empty text can.
 pub fn is_label_value(text: &str) -> bool {
     let ends = |end: Option<char>| end.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= LONGEST && text.chars().all(is_label_char) && ends(text.chars().next()) && ends(text.chars().next_back())
+    text.len() <= LONGEST
+        && text.chars().all(is_label_char)
+        && ends(text.chars().next())
+        && ends(text.chars().next_back())
 }
 
 /// The label of an availability zone, which may have any name: runs of other characters become one `-`, and it begins and ends

@@ -65,12 +65,7 @@ enum Seen {
 impl Servers {
     /// Look-ups through `client`.
     pub fn new(client: Client, settings: Settings) -> Self {
-        Self {
-            servers: KnownServers::new(client.clone()),
-            ports: KnownPorts::new(client.clone()),
-            client,
-            settings,
-        }
+        Self { servers: KnownServers::new(client.clone()), ports: KnownPorts::new(client.clone()), client, settings }
     }
 
     fn target(&self, node: &Node) -> Target {
@@ -89,11 +84,15 @@ impl Servers {
             Target::Id(id) => self.by_id(id, oldest, failures),
             Target::Name(name) => match self.servers.name(name, oldest) {
                 Some(NameAnswer::One(id)) => self.by_id(&id, oldest, failures),
-                Some(NameAnswer::Many) => {
-                    Err(Error::transient(format!("multiple results where only one expected: servers with the name {name}")))
+                Some(NameAnswer::Many) => Err(Error::transient(format!(
+                    "multiple results where only one expected: servers with the name {name}"
+                ))),
+                Some(NameAnswer::None) if want == Want::State && self.settings.remove_without_provider_id => {
+                    Ok(Seen::Gone)
                 }
-                Some(NameAnswer::None) if want == Want::State && self.settings.remove_without_provider_id => Ok(Seen::Gone),
-                Some(NameAnswer::None) => Err(Error::not_found(format!("failed to find object: no server has the name {name}"))),
+                Some(NameAnswer::None) => {
+                    Err(Error::not_found(format!("failed to find object: no server has the name {name}")))
+                }
                 None => Err(unknown(failures.names.get(name), format!("look up the server of node {name}"))),
             },
         }
@@ -207,7 +206,8 @@ impl Instances for Servers {
                 Seen::Gone => Instance::Gone,
                 Seen::Foreign => Instance::Foreign,
                 Seen::Found(server) => {
-                    let metadata = details.as_ref().map(|(ports, types)| self.metadata(node, &server, oldest, ports, types));
+                    let metadata =
+                        details.as_ref().map(|(ports, types)| self.metadata(node, &server, oldest, ports, types));
                     Instance::Present { power: power(&server), metadata: metadata.transpose()? }
                 }
             })

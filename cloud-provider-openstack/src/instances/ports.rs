@@ -75,7 +75,8 @@ impl KnownPorts {
 
     /// The ports of many servers: by the IDs of the servers, or all of the project, whichever are fewer calls.
     async fn read(&self, servers: &[Arc<Server>]) -> cloud_provider::error::Result<HashMap<String, Vec<Port>>> {
-        let (by_server, by_listing) = self.client.requests_for_ports(servers.len(), self.servers.len().max(servers.len()));
+        let (by_server, by_listing) =
+            self.client.requests_for_ports(servers.len(), self.servers.len().max(servers.len()));
         let mut found = HashMap::new();
         let mut rest: Vec<&str> = servers.iter().map(|server| server.id.as_str()).collect();
         let session = self.client.session().await?;

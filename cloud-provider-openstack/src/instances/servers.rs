@@ -9,11 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cloud_provider::{
-    Error, Kind,
-    error::Failure,
-    snapshot::Snapshot,
-};
+use cloud_provider::{Error, Kind, error::Failure, snapshot::Snapshot};
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
@@ -136,7 +132,7 @@ impl KnownServers {
     }
 
     async fn read_ids(&self, ids: Vec<String>) -> HashMap<String, Failure> {
-        let read = async |id: String| {
+        let read = |id: String| async move {
             let began = Instant::now();
             match self.client.server(&id).await {
                 Ok(server) => self.ids.insert(began, [(id, Known::Found(Arc::new(server)))]),
@@ -149,7 +145,7 @@ impl KnownServers {
     }
 
     async fn read_names(&self, names: Vec<String>) -> HashMap<String, Failure> {
-        let read = async |name: String| {
+        let read = |name: String| async move {
             let began = Instant::now();
             match self.client.servers_named(&name).await {
                 Ok(servers) => {
@@ -166,10 +162,10 @@ impl KnownServers {
 }
 
 /// Reads one after the other, some at the same time. After a failure that the next one would share, the rest is not asked for.
-async fn each(
-    keys: Vec<String>,
-    read: impl AsyncFn(String) -> Result<(), (String, Error)>,
-) -> HashMap<String, Failure> {
+async fn each<F>(keys: Vec<String>, read: impl Fn(String) -> F) -> HashMap<String, Failure>
+where
+    F: Future<Output = Result<(), (String, Error)>>,
+{
     let mut failed = HashMap::new();
     let mut keys = keys.into_iter();
     loop {

@@ -10,10 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    Error, Kind,
-    error::Result,
-};
+use crate::{Error, Kind, error::Result};
 
 /// How long before its end a token is renewed.
 const EARLY: Duration = Duration::from_secs(120);

@@ -13,10 +13,7 @@ use super::{
     Authorization, Dialect, Error, HeaderMap, Limits, Method, Observed, Observer, Plain, Request, Result, Retry,
     StatusCode, Transport, Url, error, header, redact, retry,
 };
-use crate::{
-    cloud::Gate,
-    cluster::token_bucket::TokenBucket,
-};
+use crate::{cloud::Gate, cluster::token_bucket::TokenBucket};
 
 /// How long an attempt may take, unless it is set.
 const TIME: Duration = Duration::from_secs(60);
@@ -128,14 +125,14 @@ impl Call<'_> {
                         let request = self.request.clone();
                         return Ok(Response { request, status, headers: parts.headers, body });
                     }
-                    if let (StatusCode::UNAUTHORIZED, false, Some((authorization, number))) =
-                        (status, renewed, &proof)
+                    if let (StatusCode::UNAUTHORIZED, false, Some((authorization, number))) = (status, renewed, &proof)
                     {
                         authorization.refused(*number);
                         renewed = true;
                         continue;
                     }
-                    if let Some(url) = redirection(&self.request, status, headers).filter(|_| redirections < REDIRECTIONS)
+                    if let Some(url) =
+                        redirection(&self.request, status, headers).filter(|_| redirections < REDIRECTIONS)
                     {
                         redirections += 1;
                         self.request = self.request.clone().to(url);
@@ -162,10 +159,8 @@ impl Call<'_> {
     #[expect(clippy::type_complexity, reason = "both outcomes of the attempt, next to what was used for it")]
     async fn attempt(
         &mut self,
-    ) -> Result<(
-        std::result::Result<::http::Response<Bytes>, super::Failure>,
-        Option<(Arc<dyn Authorization>, u64)>,
-    )> {
+    ) -> Result<(std::result::Result<::http::Response<Bytes>, super::Failure>, Option<(Arc<dyn Authorization>, u64)>)>
+    {
         let client = self.client;
         let _turn = client.in_flight.acquire().await;
         if let Some(bucket) = &client.bucket {

@@ -44,7 +44,8 @@ pub async fn pages<T>(
             entries.extend(more);
         }
         let Some(link) = link.filter(|link| !link.is_empty() && !last) else { return Ok(entries) };
-        let next = next(request.url(), &link).ok_or_else(|| Error::odd(&request, "the link to the next page is no URL"))?;
+        let next =
+            next(request.url(), &link).ok_or_else(|| Error::odd(&request, "the link to the next page is no URL"))?;
         if !seen.insert(next.as_str().to_owned()) {
             break;
         }

@@ -4,10 +4,7 @@ use std::{fmt, future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    Error, Kind,
-    error::Result,
-};
+use crate::{Error, Kind, error::Result};
 
 /// How often and how long to look whether an operation has ended. Every wait is bounded.
 #[derive(Debug, Clone, Copy, PartialEq)]
