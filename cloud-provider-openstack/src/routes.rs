@@ -242,17 +242,15 @@ impl RouterRoutes {
 
     /// Lets the port with the next hop's address send for the destination, or no longer.
     async fn write_pair(&self, route: &ExtraRoute, change: RouteChange) -> Result<()> {
-        let mut found = self.ports_at(&route.nexthop).await?;
-        let (Some(port), true) = (found.pop(), found.is_empty()) else {
-            let problem =
-                format!("no single port has address {} in the networks of router {}", route.nexthop, self.router);
-            return Err(Error::not_found(problem));
-        };
-        let _writing = self.writing.lock(&port.id).await;
-        let context = |error: Error| error.context(format!("change the address pairs of port {}", port.id));
+        // Another route of the node changes the same port.
+        let _writing = self.writing.lock(&route.nexthop).await;
         for _ in 0..ATTEMPTS {
-            // Read again under the lock: another route of the node may have changed it meanwhile.
-            let port = self.client.port(&port.id).await.map_err(context)?;
+            let mut found = self.ports_at(&route.nexthop).await?;
+            let (Some(port), true) = (found.pop(), found.is_empty()) else {
+                let (address, router) = (&route.nexthop, &self.router);
+                let problem = format!("no single port has address {address} in the networks of router {router}");
+                return Err(Error::not_found(problem));
+            };
             // Without port security everything may be sent, and pairs are refused.
             if port.port_security_enabled != Some(true) {
                 return Ok(());
@@ -264,17 +262,21 @@ impl RouterRoutes {
             }
             match change {
                 RouteChange::Add => {
-                    pairs.push(AddressPair { ip_address: route.destination.clone(), mac_address: None })
+                    pairs.push(AddressPair { ip_address: route.destination.clone(), mac_address: None });
                 }
                 RouteChange::Remove => pairs.retain(|pair| !same_network(&pair.ip_address, &route.destination)),
             }
             let update = PortUpdate { allowed_address_pairs: Some(pairs), ..PortUpdate::default() };
             match self.client.update_port(&port.id, &update, port.revision_number).await {
                 Err(error) if *error.kind() == Kind::Conflict => {}
-                result => return result.map_err(context),
+                result => {
+                    return result
+                        .map_err(|error| error.context(format!("change the address pairs of port {}", port.id)));
+                }
             }
         }
-        Err(context(Error::new(Kind::Conflict, "others change the port all the time")))
+        let problem = format!("others change the port with address {} all the time", route.nexthop);
+        Err(Error::new(Kind::Conflict, problem))
     }
 
     async fn change(&self, change: &Change) -> Result<()> {

@@ -31,7 +31,8 @@ fn page() -> String {
         ("OS_CLOUD", "Its entry, where `cloud` is not set."),
         ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "Proxies for all calls to OpenStack."),
     ];
-    page += &table(["variable", "what it does"], variables.map(|(name, about)| [format!("`{name}`"), about.to_owned()]));
+    page +=
+        &table(["variable", "what it does"], variables.map(|(name, about)| [format!("`{name}`"), about.to_owned()]));
     page += "\n## Flags\n\nThose of this provider; `openstack-cloud-controller-manager --help` lists all.\n\n";
     let command = OpenStackProvider::program().command::<Flags>();
     let own = <Flags as clap::Args>::augment_args(clap::Command::new("own"));
