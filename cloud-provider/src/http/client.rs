@@ -103,6 +103,11 @@ impl Client {
     }
 }
 
+/// What came of one attempt.
+type Sent = std::result::Result<::http::Response<Bytes>, super::Failure>;
+/// Who said who we are, and with which of its proofs.
+type Proof = (Arc<dyn Authorization>, u64);
+
 struct Call<'a> {
     client: &'a Inner,
     request: Request,
@@ -155,12 +160,8 @@ impl Call<'_> {
         }
     }
 
-    /// One attempt, with the authorization that it used.
-    #[expect(clippy::type_complexity, reason = "both outcomes of the attempt, next to what was used for it")]
-    async fn attempt(
-        &mut self,
-    ) -> Result<(std::result::Result<::http::Response<Bytes>, super::Failure>, Option<(Arc<dyn Authorization>, u64)>)>
-    {
+    /// One attempt, with the proof that it used.
+    async fn attempt(&mut self) -> Result<(Sent, Option<Proof>)> {
         let client = self.client;
         let _turn = client.in_flight.acquire().await;
         if let Some(bucket) = &client.bucket {
@@ -204,7 +205,7 @@ impl Call<'_> {
         }
     }
 
-    fn note(&self, result: &std::result::Result<::http::Response<Bytes>, super::Failure>, took: Duration) {
+    fn note(&self, result: &Sent, took: Duration) {
         let (operation, attempts) = (self.request.operation, self.attempts);
         let status = result.as_ref().ok().map(::http::Response::status);
         let failed = !status.is_some_and(|status| self.request.accepts(status));
