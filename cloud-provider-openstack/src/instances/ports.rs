@@ -47,15 +47,11 @@ impl KnownPorts {
     ///
     /// When they cannot be read, for all of them. Ports of trunks that cannot be read are left out, as upstream does.
     pub async fn refresh(&self, servers: &[Arc<Server>], oldest: Instant) -> Result<(), Failure> {
-        let missing = || {
-            let unknown = |server: &&Arc<Server>| self.of(&server.id, oldest).is_none();
-            servers.iter().filter(unknown).cloned().collect::<Vec<_>>()
-        };
-        if missing().is_empty() {
+        if self.missing(servers, oldest).is_empty() {
             return Ok(());
         }
         let _turn = self.servers.turn().await;
-        let missing = missing();
+        let missing = self.missing(servers, oldest);
         let began = Instant::now();
         let read = self.read(&missing).await;
         let mut ports = read.map_err(|error| Failure::from(&error.context("read the ports of the servers")))?;
@@ -71,6 +67,10 @@ impl KnownPorts {
             }),
         );
         Ok(())
+    }
+
+    fn missing(&self, servers: &[Arc<Server>], oldest: Instant) -> Vec<Arc<Server>> {
+        servers.iter().filter(|server| self.of(&server.id, oldest).is_none()).cloned().collect()
     }
 
     /// The ports of many servers: by the IDs of the servers, or all of the project, whichever are fewer calls.

@@ -89,15 +89,14 @@ impl KnownServers {
         oldest: Instant,
         may_list: bool,
     ) -> Failures {
-        let missing = || (self.ids.missing(ids, oldest), self.names.missing(names, oldest));
-        if missing() == (Vec::new(), Vec::new()) {
+        if self.missing(ids, names, oldest) == (Vec::new(), Vec::new()) {
             return Failures::default();
         }
         let _turn = self.ids.turn().await;
-        let (mut wanted_ids, mut wanted_names) = missing();
+        let (mut wanted_ids, mut wanted_names) = self.missing(ids, names, oldest);
         if may_list && self.listing_is_cheaper(wanted_ids.len() + wanted_names.len()) {
             match self.list().await {
-                Ok(()) => (wanted_ids, wanted_names) = missing(),
+                Ok(()) => (wanted_ids, wanted_names) = self.missing(ids, names, oldest),
                 Err(failure) => {
                     let of = |keys: Vec<String>| keys.into_iter().map(|key| (key, failure.clone())).collect();
                     return Failures { ids: of(wanted_ids), names: of(wanted_names) };
@@ -105,6 +104,10 @@ impl KnownServers {
             }
         }
         Failures { ids: self.read_ids(wanted_ids).await, names: self.read_names(wanted_names).await }
+    }
+
+    fn missing(&self, ids: &HashSet<String>, names: &HashSet<String>, oldest: Instant) -> (Vec<String>, Vec<String>) {
+        (self.ids.missing(ids, oldest), self.names.missing(names, oldest))
     }
 
     /// A page weighs as much as a read, and a bit for each of its entries.
