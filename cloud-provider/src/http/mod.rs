@@ -6,7 +6,7 @@
 //! | [`Https`] | the production [`Transport`]: TLS with the files of the configuration, followed when they change |
 //! | [`Retry`] | which failures are tried again, and when: by idempotency, with `Retry-After` |
 //! | [`Authorization`], [`TokenCache`] | tokens: one fetch at a time, renewed early, fetched again once after a 401 |
-//! | [`pages`] | lists whose pages are chained by links |
+//! | [`pages()`] | lists whose pages are chained by links |
 //! | [`Polling`] | operations of the cloud that take their time |
 //! | [`redact`] | what logs and errors do not show |
 //! | [`Error`], [`Dialect`] | failures: from status and body to a [`Kind`](crate::Kind) |
