@@ -56,7 +56,6 @@ struct Metadata {
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, rename_all = "kebab-case")]
-#[cfg_attr(not(test), expect(dead_code, reason = "known, so that they are no warnings"))]
 struct BlockStorage {
     // Lists, which take any value and none.
     node_volume_attach_limit: Vec<String>,

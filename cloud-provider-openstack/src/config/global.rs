@@ -73,10 +73,13 @@ impl fmt::Debug for Section {
     }
 }
 
+/// Environment variables by name.
+type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the configuration reads beside its file: environment variables, and the folders of `clouds.yaml`.
 #[derive(Clone)]
 pub struct Surroundings {
-    variable: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    variable: Variables,
     directories: Vec<PathBuf>,
 }
 
