@@ -35,6 +35,11 @@ const fn service(name: &'static str, kind: &'static str, written: bool, about: &
 const OF_INSTANCE: &str = "Written when a node is initialised; afterwards the current key follows the older one, and both the \
                            cloud with `--refresh-node-labels`.";
 
+/// Whether the core reads this annotation of nodes; others are not kept in memory.
+pub(crate) fn is_annotation_of_nodes(name: &str) -> bool {
+    ALL.iter().any(|key| key.object == "Node" && key.kind == "annotation" && key.name == name)
+}
+
 /// All of them.
 pub const ALL: &[Key] = &[
     node(

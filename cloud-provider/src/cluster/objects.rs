@@ -9,7 +9,7 @@ use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, apimachinery::pk
 use kube::core::ObjectMeta;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::cloud::LoadBalancerStatus;
+use crate::{cloud::LoadBalancerStatus, keys};
 
 /// The condition that says whether a kubelet is well.
 const READY: &str = "Ready";
@@ -82,8 +82,8 @@ pub trait Object: kube::Resource<DynamicType = ()> + Clone + fmt::Debug + Send +
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Node {
-    /// Name, UID, resource version, times, labels, annotations; nothing else.
-    #[serde(deserialize_with = "trimmed_meta")]
+    /// Name, UID, resource version, times, labels, and of the annotations those that [`crate::keys::ALL`] names; nothing else.
+    #[serde(deserialize_with = "trimmed_meta_of_node")]
     pub metadata: ObjectMeta,
     /// The node's spec.
     pub spec: NodeSpec,
@@ -382,11 +382,23 @@ fn trimmed_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta
         resource_version: trimmed.resource_version,
         creation_timestamp: trimmed.creation_timestamp,
         deletion_timestamp: trimmed.deletion_timestamp,
-        labels: trimmed.labels,
+        // Built anew, all at once: filled one by one, its nodes are half empty.
+        labels: trimmed.labels.map(|labels| labels.into_iter().collect()),
         annotations,
         finalizers: trimmed.finalizers,
         ..ObjectMeta::default()
     })
+}
+
+/// Network plugins and storage drivers write long annotations on every node, which thousands of them would hold for nothing.
+fn trimmed_meta_of_node<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let mut meta = trimmed_meta(deserializer)?;
+    let annotations = meta.annotations.take().map(|mut annotations| {
+        annotations.retain(|key, _| keys::is_annotation_of_nodes(key));
+        annotations
+    });
+    meta.annotations = annotations.filter(|annotations| !annotations.is_empty());
+    Ok(meta)
 }
 
 /// Only the conditions that controllers read; the others change with every heartbeat.
@@ -425,7 +437,8 @@ mod tests {
         let node: Node = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": "n1", "uid": "u", "resourceVersion": "7", "managedFields": [{"manager": "kubelet"}],
-                "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"a": "b"}},
+                "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"a": "b"},
+                "annotations": {"alpha.kubernetes.io/provided-node-ip": "10.0.0.1", "csi.volume.kubernetes.io/nodeid": "{}"}},
             "spec": {"providerID": "aws:///z/i-1", "taints": [{"key": "k", "effect": "NoSchedule", "timeAdded": "2026-01-02T03:04:05Z"}]},
             "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Odd", "address": "x"}],
                 "images": [{"names": ["a"]}],
@@ -435,6 +448,9 @@ mod tests {
         assert_eq!(node.name(), "n1");
         assert_eq!(node.ready(), Some("True"));
         assert!(node.metadata.managed_fields.is_none());
+        assert_eq!(node.label("a"), Some("b"));
+        assert_eq!(node.annotation("alpha.kubernetes.io/provided-node-ip"), Some("10.0.0.1"));
+        assert_eq!(node.annotation("csi.volume.kubernetes.io/nodeid"), None);
         assert_eq!(node.status.conditions.len(), 1);
         assert_eq!(node.status.addresses[1].kind, AddressKind::Other("Odd".into()));
         assert_eq!(node.spec.taints[0].time_added.as_deref(), Some("2026-01-02T03:04:05Z"));
