@@ -46,9 +46,11 @@ pub(crate) fn ingress_diff(wanted: &[Rule], actual: &[Rule]) -> IngressDiff {
     diff
 }
 
-/// Writes a diff: additions first, so that nothing that stays wanted is cut off, unless the group would grow too large.
+/// Writes a diff: additions first, so that nothing that stays wanted is cut off, unless the group would grow too large for
+/// a moment. Where it would stay too large, what is there stays too, and the refusal is told.
 pub(crate) async fn write_ingress(shared: &Shared, group: &SecurityGroup, diff: &IngressDiff) -> Result<()> {
-    if group.ingress.len() + diff.add.len() > RULES {
+    let most = group.ingress.len() + diff.add.len();
+    if most > RULES && most.saturating_sub(diff.remove.len()) <= RULES {
         revoke(shared, &group.id, &diff.remove).await?;
         authorize(shared, &group.id, &diff.add).await
     } else {
@@ -78,7 +80,17 @@ pub(crate) async fn write_in_turns(shared: &Shared, group: &SecurityGroup, diff:
         let lacking = (count + turn.add.len()).saturating_sub(RULES);
         let (first, rest) = turn.remove.split_at(lacking.min(turn.remove.len()));
         revoke(shared, &group.id, first).await?;
-        authorize(shared, &group.id, &turn.add).await?;
+        if let Err(error) = authorize(shared, &group.id, &turn.add).await {
+            // They may be those of load balancers that get no round of their own soon.
+            if let Err(lost) = authorize(shared, &group.id, first).await {
+                tracing::error!(
+                    group = group.id,
+                    error = %lost.chain(),
+                    "rules of load balancers could not be put back, they come with the next round of each"
+                );
+            }
+            return Err(error);
+        }
         revoke(shared, &group.id, rest).await?;
         count = (count + turn.add.len()).saturating_sub(turn.remove.len());
     }

@@ -170,7 +170,6 @@ impl Network {
                 let known: BTreeSet<String> = observed.groups.iter().map(|group| group.group.arn.clone()).collect();
                 let leftovers = self.leftovers(desired).await?;
                 observed.groups.extend(leftovers.into_iter().filter(|group| !known.contains(&group.group.arn)));
-                self.note_settled(&desired.name);
             }
         }
         observed.load_balancer = Some(balancer);
@@ -179,6 +178,9 @@ impl Network {
             observed.tags = self.tags(&observed, wanted).await?;
         }
         self.read_groups(&mut observed, wanted).await?;
+        if mode != Mode::Backends {
+            self.note_settled(&desired.name);
+        }
         Ok(observed)
     }
 

@@ -59,6 +59,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn everything(&mut self, wanted: &Wanted) {
         let attached = self.security_groups(wanted);
+        self.leaves_ipv6(wanted);
         self.clashing_listeners(wanted);
         for port in &wanted.ports {
             self.port(wanted, port);
@@ -83,18 +84,25 @@ impl<'a> Plan<'a> {
         self.unused_security_groups(&attached);
     }
 
-    /// The subnets and families of addresses that a load balancer has. Where it leaves IPv6, it does so before its subnets
-    /// may leave it.
+    /// A load balancer leaves IPv6 before listeners come that AWS does not let it have with IPv6, and before its subnets may
+    /// leave IPv6.
+    fn leaves_ipv6(&mut self, wanted: &Wanted) {
+        let dual_stack = self.observed.load_balancer.iter().filter(|balancer| balancer.dual_stack);
+        if wanted.families != Families::AsIs && !self.observed.dual_stack {
+            self.steps.extend(
+                dual_stack.map(|balancer| Step::SetDualStack { arn: balancer.arn.clone(), dual_stack: false }),
+            );
+        }
+    }
+
+    /// The subnets of a load balancer, and IPv6 where it gets it.
     fn addresses(&mut self, wanted: &Wanted, balancer: &LoadBalancer) {
-        let dual_stack = self.observed.dual_stack;
-        let managed = wanted.families != Families::AsIs;
-        let families = (managed && dual_stack != balancer.dual_stack)
-            .then(|| Step::SetDualStack { arn: balancer.arn.clone(), dual_stack });
         let moved =
             if wanted.moves { addresses::moved(&wanted.load_balancer.subnets, &balancer.subnets) } else { None };
-        let subnets = moved.map(|subnets| Step::SetSubnets { arn: balancer.arn.clone(), subnets });
-        let steps = if dual_stack { [subnets, families] } else { [families, subnets] };
-        self.steps.extend(steps.into_iter().flatten());
+        self.steps.extend(moved.map(|subnets| Step::SetSubnets { arn: balancer.arn.clone(), subnets }));
+        if wanted.families != Families::AsIs && self.observed.dual_stack && !balancer.dual_stack {
+            self.steps.push(Step::SetDualStack { arn: balancer.arn.clone(), dual_stack: true });
+        }
     }
 
     /// Tags that are missing or different, on as many things at a time as lack the same.
