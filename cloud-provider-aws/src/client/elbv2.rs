@@ -26,6 +26,8 @@ pub struct LoadBalancer {
     pub dns_name: String,
     /// `provisioning`, `active`, `active_impaired` or `failed`.
     pub state: String,
+    /// Whether it is internal, which it stays.
+    pub internal: bool,
     /// The VPC.
     pub vpc: String,
     /// The subnets, one for each zone, with the addresses that were given for them.
@@ -34,6 +36,13 @@ pub struct LoadBalancer {
     pub dual_stack: bool,
     /// The security groups.
     pub security_groups: Vec<String>,
+}
+
+impl LoadBalancer {
+    /// Whether it is a network load balancer.
+    pub fn is_network(&self) -> bool {
+        self.kind == "network"
+    }
 }
 
 /// A listener.

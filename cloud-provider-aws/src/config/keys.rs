@@ -97,19 +97,19 @@ pub const GLOBAL: &[Key] = &[
         "ReconcileLoadBalancerSubnets",
         "boolean; not upstream's",
         "`false`",
-        "Network load balancers move when their subnets, Elastic IPs or private addresses change, as far as AWS allows that. Needs the permission `elasticloadbalancing:SetSubnets`.",
+        "Network load balancers move when their subnets, Elastic IPs or private addresses change, as far as AWS allows that. They keep a subnet as long as discovery could choose it, and all of them where the annotation of the scheme has changed. Needs the permission `elasticloadbalancing:SetSubnets`.",
     ),
     key(
         "AllowLoadBalancerTypeChange",
         "boolean; not upstream's",
         "`false`",
-        "A service whose `aws-load-balancer-type` changes gets a load balancer of the other kind, and then loses the one it had. Its host name changes.",
+        "A service whose `aws-load-balancer-type` changes gets a load balancer of the other kind, and loses the one it had when the service bears the new host name and AWS has finished the new one.",
     ),
     key(
         "NLBExtensions",
         "boolean; not upstream's",
         "`false`",
-        "Network load balancers honour what is otherwise ignored or refused on them: TCP and UDP on one load balancer (`TCP_UDP` where they share a port), two IP families, the timeout of health checks, the annotation of proxy protocol (version 2); and attributes of target groups go back to AWS's defaults when they leave the annotation. Needs the permissions `elasticloadbalancing:DescribeTargetGroupAttributes`, `ModifyTargetGroupAttributes` and `SetIpAddressType`.",
+        "Network load balancers honour what is otherwise ignored or refused on them: TCP and UDP on one load balancer (`TCP_UDP` where they share a port), two IP families, the timeout of health checks, the annotation of proxy protocol (version 2); and attributes of target groups go back to AWS's defaults when they leave the annotation, as long as it is there. Where annotations and families of the service say nothing, what was set otherwise stays. Needs the permissions `elasticloadbalancing:DescribeTargetGroupAttributes`, `ModifyTargetGroupAttributes` and `SetIpAddressType`.",
     ),
     key(
         "MergeNodeSecurityGroupRules",

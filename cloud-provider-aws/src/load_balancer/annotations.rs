@@ -124,13 +124,13 @@ annotations! {
     HEALTH_CHECK_INTERVAL = "aws-load-balancer-healthcheck-interval", Both, Followed, "seconds", "classic 10; network 30, or 10 with external traffic policy Local",
         "The time between checks. A change makes new target groups.";
     TARGET_GROUP_ATTRIBUTES = "aws-load-balancer-target-group-attributes", Network, Followed, "`preserve_client_ip.enabled=true|false,proxy_protocol_v2.enabled=true|false`", "those of AWS",
-        "Attributes of all target groups. What is taken out keeps its last value; with `NLBExtensions` it goes back to the default.";
+        "Attributes of all target groups. What is taken out keeps its last value; with `NLBExtensions` it goes back to the default, as long as the annotation is there.";
     EIP_ALLOCATIONS = "aws-load-balancer-eip-allocations", Network, AtCreation, "comma-separated allocation IDs without blanks, one for each subnet", "addresses of AWS",
         "Elastic IPs for an internet-facing load balancer, in the order of the subnets. Changes are followed with `ReconcileLoadBalancerSubnets`.";
     PRIVATE_ADDRESSES = "aws-load-balancer-private-ipv4-addresses", Network, AtCreation, "comma-separated addresses without blanks, one for each subnet", "addresses of AWS",
         "Private addresses for an internal load balancer, in the order of the subnets. Changes are followed with `ReconcileLoadBalancerSubnets`.";
-    IP_ADDRESS_TYPE = "aws-load-balancer-ip-address-type", Network, Followed, "`ipv4`, `dualstack`", "`dualstack` where the service has two IP families, and subnets, ports and source ranges permit it",
-        "The families of the load balancer's addresses. Only with `NLBExtensions`. Clients over IPv6 reach nodes from addresses of the load balancer; they can be restricted only where it has security groups. `dualstack` cannot serve UDP.";
+    IP_ADDRESS_TYPE = "aws-load-balancer-ip-address-type", Network, Followed, "`ipv4`, `dualstack`", "`dualstack` where the service has two IP families, and subnets, ports and source ranges permit it; a new one `ipv4` otherwise",
+        "The families of the load balancer's addresses. Only with `NLBExtensions`; without the annotation a service with one family leaves them as they are. Clients over IPv6 reach nodes from addresses of the load balancer; they can be restricted only where it has security groups. `dualstack` cannot serve UDP.";
 }
 
 /// Which controller makes a service's load balancer, and of which kind.

@@ -15,14 +15,11 @@ use cloud_provider::{
 use super::{names, resolve::Shared};
 use crate::client::{
     self,
+    elbv2::{LoadBalancer, TAGGED},
     network::{Groups, Tags},
 };
 
 const PERMISSION: &str = "elasticloadbalancing:DescribeTags";
-/// How many resources one call describes the tags of, the most that AWS takes.
-const RESOURCES: usize = 20;
-/// What the second API calls a network load balancer.
-const NETWORK: &str = "network";
 
 /// Finds what belongs to the cluster.
 pub(super) struct Auditor {
@@ -54,9 +51,13 @@ impl Auditor {
     /// When one listing fails, or tags may not be read.
     pub(super) async fn owned(&self) -> Result<Vec<Owned>> {
         let mut owned = self.classic().await?;
-        owned.extend(self.network().await?);
+        let network = self.network().await?;
+        owned.extend(network.iter().map(|balancer| Owned {
+            what: format!("network load balancer {}", balancer.name),
+            claim: balancer.name.clone(),
+        }));
         owned.extend(self.target_groups().await?);
-        owned.extend(self.security_groups().await?);
+        owned.extend(self.security_groups(&network).await?);
         Ok(owned)
     }
 
@@ -64,25 +65,24 @@ impl Auditor {
         let client = self.shared.client();
         let all = client.classic_load_balancers().await?.into_iter().map(|balancer| balancer.name);
         let named: Vec<String> = all.filter(|name| names::is_load_balancer(name)).collect();
-        let tags = tags_of(&named, |names| client.classic_tags_of(names)).await?;
+        let tags = tags_of(&named, |names| client.classic_tags(names)).await?;
         let ours = self.ours(named, tags, String::as_str)?.into_iter();
         let found =
             ours.map(|(name, _)| Owned { what: format!("classic load balancer {name}"), claim: name }).collect();
         Ok(found)
     }
 
-    async fn network(&self) -> Result<Vec<Owned>> {
+    async fn network(&self) -> Result<Vec<LoadBalancer>> {
         let client = self.shared.client();
         let all = client.network_load_balancers().await?.into_iter();
         let named: Vec<_> = all
-            .filter(|balancer| balancer.kind == NETWORK && balancer.vpc == self.shared.vpc())
+            .filter(|balancer| balancer.is_network() && balancer.vpc == self.shared.vpc())
             .filter(|balancer| names::is_load_balancer(&balancer.name))
             .collect();
         let arns: Vec<String> = named.iter().map(|balancer| balancer.arn.clone()).collect();
-        let tags = tags_of(&arns, |arns| client.tags_of(arns)).await?;
+        let tags = tags_of(&arns, |arns| client.network_tags(arns)).await?;
         let ours = self.ours(named, tags, |balancer| &balancer.arn)?.into_iter();
-        let owned = |name: String| Owned { what: format!("network load balancer {name}"), claim: name };
-        Ok(ours.map(|(balancer, _)| owned(balancer.name)).collect())
+        Ok(ours.map(|(balancer, _)| balancer).collect())
     }
 
     /// Their names are hashes with the service's namespace and name in front; the tag names the service in full.
@@ -92,7 +92,7 @@ impl Auditor {
         let named: Vec<_> =
             all.filter(|group| group.vpc == self.shared.vpc() && names::is_of_service(&group.name)).collect();
         let arns: Vec<String> = named.iter().map(|group| group.arn.clone()).collect();
-        let tags = tags_of(&arns, |arns| client.tags_of(arns)).await?;
+        let tags = tags_of(&arns, |arns| client.network_tags(arns)).await?;
         let ours = self.ours(named, tags, |group| &group.arn)?.into_iter();
         let found = ours.filter_map(|(group, tags)| {
             let service = tags.get(names::SERVICE_TAG)?;
@@ -103,12 +103,17 @@ impl Auditor {
         Ok(found.collect())
     }
 
-    async fn security_groups(&self) -> Result<Vec<Owned>> {
+    /// A group that one of our network load balancers has belongs to that one's service: its name hashes `--cluster-name`,
+    /// which may be another one in this run.
+    async fn security_groups(&self, network: &[LoadBalancer]) -> Result<Vec<Owned>> {
         let all = self.shared.client().describe_security_groups(Groups::OfVpc(self.shared.vpc())).await?;
         let mut owned = Vec::new();
         for group in all.into_iter().filter(|group| names::is_security_group(&group.name)) {
             if self.owns(&group.tags)? {
-                owned.push(Owned { what: format!("security group {} ({})", group.id, group.name), claim: group.name });
+                let what = format!("security group {} ({})", group.id, group.name);
+                let has = |balancer: &&LoadBalancer| balancer.security_groups.contains(&group.id);
+                let claim = network.iter().find(has).map_or(group.name, |balancer| balancer.name.clone());
+                owned.push(Owned { what, claim });
             }
         }
         Ok(owned)
@@ -133,6 +138,9 @@ impl Auditor {
     }
 
     fn owns(&self, tags: &Tags) -> Result<bool> {
+        if tags.contains_key(names::LOAD_BALANCER_CONTROLLER_TAG) {
+            return Ok(false);
+        }
         let owns = self.shared.cluster_id().owns(tags);
         owns.map_err(|problem| Error::invalid("KubernetesClusterID", problem.to_string()))
     }
@@ -149,7 +157,7 @@ where
     F: Future<Output = client::Result<BTreeMap<String, Tags>>>,
 {
     let mut tags = BTreeMap::new();
-    for some in ids.chunks(RESOURCES) {
+    for some in ids.chunks(TAGGED) {
         match read(some).await {
             Ok(found) => tags.extend(found),
             Err(error) if error.is_not_found() => {

@@ -1,10 +1,14 @@
 //! The load balancers of both kinds, as the service controller sees them.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cloud_provider::{
-    Error,
+    Error, Kind as ErrorKind,
     cloud::{LoadBalancers, Mode, Outcome, Owned, Reconciler, Scope, ScopeId, ServiceOutcome, ServiceState},
     cluster::objects::{Node, Object, Service},
     error::Result,
@@ -14,10 +18,14 @@ use super::{
     annotations::{self, Kind},
     audit::Auditor,
     classic::Classic,
+    names,
     network::Network,
     resolve::{Shared, instance_of},
 };
 use crate::Environment;
+
+/// How long until it is looked again whether a load balancer of the new kind has taken over.
+const TAKES_OVER: Duration = Duration::from_secs(15);
 
 /// Classic and network load balancers, each service having one of its own of the kind that its annotation names.
 pub struct ElasticLoadBalancers {
@@ -25,6 +33,9 @@ pub struct ElasticLoadBalancers {
     classic: Reconciler<Classic>,
     network: Reconciler<Network>,
     auditor: Auditor,
+    /// The kinds that services have alone, by UID: nothing of the other kind was there when it was looked for, and only
+    /// this process could have made something since.
+    alone: Mutex<HashMap<String, Kind>>,
 }
 
 impl ElasticLoadBalancers {
@@ -35,39 +46,73 @@ impl ElasticLoadBalancers {
             classic: Reconciler::new(Classic::new(shared.clone())),
             network: Reconciler::new(Network::new(shared.clone())),
             auditor: Auditor::new(shared.clone(), environment.cluster_name.clone()),
+            alone: Mutex::default(),
             shared,
         }
     }
 
     /// Removes what services have of the other kind, where the annotation was changed and the configuration allows that:
-    /// once the new load balancer is there, and until nothing is left of the old one. What failed is the service's failure.
+    /// once the new load balancer has taken over, and until nothing is left of the old one. What failed is the service's
+    /// failure.
     async fn remove_other_kind(&self, scope: &Scope, mode: Mode, outcome: &mut Outcome) {
         for service in &scope.wanted {
+            let kind = Kind::of(service);
             let Some(known) = outcome.services.get_mut(&service.key()).filter(|known| known.error.is_none()) else {
                 continue;
             };
-            if mode == Mode::Full && !matches!(known.state, ServiceState::Present(_)) {
+            let is_alone = kind == Kind::External || self.alone().get(service.uid()) == Some(&kind);
+            if is_alone || (mode == Mode::Full && !matches!(known.state, ServiceState::Present(_))) {
                 continue;
             }
-            let (remains, other) = match Kind::of(service) {
-                Kind::Classic => {
-                    let network = Network::new(self.shared.clone());
-                    (network.remains(service, &scope.cluster_name).await, &self.network as &dyn LoadBalancers)
-                }
-                Kind::Network => (Classic::new(self.shared.clone()).remains(service).await, &self.classic as _),
-                Kind::External => continue,
-            };
-            match remains {
-                Ok(false) => {}
-                Ok(true) => {
-                    let old = Scope { wanted: Vec::new(), unwanted: vec![service.clone()], ..scope.clone() };
-                    let removal = other.sync(&old, mode).await;
-                    outcome.changes.extend(removal.changes);
-                    known.error = removal.services.into_values().find_map(|service| service.error);
-                }
+            match self.is_left(service, kind, scope).await {
+                Ok(false) => _ = self.alone().insert(service.uid().to_owned(), kind),
+                Ok(true) => match self.takes_over(service, kind, &known.state).await {
+                    Ok(takes_over) if takes_over || mode == Mode::DryRun => {
+                        let old = Scope { wanted: Vec::new(), unwanted: vec![service.clone()], ..scope.clone() };
+                        let other: &dyn LoadBalancers =
+                            if kind == Kind::Classic { &self.network } else { &self.classic };
+                        let removal = other.sync(&old, mode).await;
+                        outcome.changes.extend(removal.changes);
+                        known.error = removal.services.into_values().find_map(|service| service.error);
+                    }
+                    Ok(_) => {
+                        let problem =
+                            "the load balancer of the new type has not taken over yet; the old one stays until then";
+                        known.error = Some(Error::new(ErrorKind::Pending { retry_after: TAKES_OVER }, problem));
+                    }
+                    Err(error) => known.error = Some(error.context("look whether the load balancer serves")),
+                },
                 Err(error) => known.error = Some(error.context("look for a load balancer of the other type")),
             }
         }
+    }
+
+    /// Whether something of the other kind is left.
+    async fn is_left(&self, service: &Service, kind: Kind, scope: &Scope) -> Result<bool> {
+        match kind {
+            Kind::Classic => Network::new(self.shared.clone()).remains(service, &scope.cluster_name).await,
+            Kind::Network => Classic::new(self.shared.clone()).remains(service).await,
+            Kind::External => Ok(false),
+        }
+    }
+
+    /// Whether a load balancer may take the place of the one of the other kind: the service bears its name, so that whoever
+    /// reads it there finds it, and AWS has finished it. Classic load balancers are finished when they are made.
+    async fn takes_over(&self, service: &Service, kind: Kind, state: &ServiceState) -> Result<bool> {
+        let is_told = match state {
+            ServiceState::Present(status) => status.is_stored_as(&service.status.load_balancer),
+            _ => false,
+        };
+        if !is_told || kind != Kind::Network {
+            return Ok(is_told);
+        }
+        let name = names::load_balancer(service.uid());
+        let found = self.shared.listings().network(self.shared.client(), &name).await?;
+        Ok(found.is_some_and(|balancer| matches!(balancer.state.as_str(), "active" | "active_impaired")))
+    }
+
+    fn alone(&self) -> MutexGuard<'_, HashMap<String, Kind>> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,6 +138,9 @@ impl LoadBalancers for ElasticLoadBalancers {
     /// together with the rest.
     async fn sync(&self, scope: &Scope, mode: Mode) -> Outcome {
         let mut outcome = Outcome::default();
+        for service in &scope.unwanted {
+            self.alone().remove(service.uid());
+        }
         for (kind, reconciler) in [(Kind::Classic, &self.classic as &dyn LoadBalancers), (Kind::Network, &self.network)]
         {
             let mut part = scope.clone();

@@ -74,6 +74,14 @@ impl Listings {
         }
     }
 
+    /// All target groups, none of which was written since they were read.
+    pub(crate) async fn current_target_groups(&self, client: &Client) -> Result<Arc<Vec<elbv2::TargetGroup>>> {
+        match self.target_groups.undisturbed() {
+            Some(all) => Ok(all),
+            None => client.target_groups(None).await.map(Arc::new),
+        }
+    }
+
     /// To be called around every write to a load balancer and to what belongs to it, and when what was listed of it turned
     /// out to be wrong.
     pub(crate) fn written(&self, name: &str) {
@@ -142,6 +150,14 @@ impl<T: Send + Sync> Listing<T> {
         Ok((!kept.is_written(name)).then_some(listing))
     }
 
+    /// The listing, where nothing was written since it began.
+    fn undisturbed(&self) -> Option<Arc<Vec<T>>> {
+        let kept = self.kept();
+        let (began, listing) = kept.listed.as_ref()?;
+        let is_current = began.elapsed() < AGE && kept.written.values().all(|written| written < began);
+        is_current.then(|| listing.clone())
+    }
+
     fn written(&self, name: &str) {
         self.kept().written.insert(name.to_owned(), Instant::now());
     }
@@ -199,7 +215,10 @@ mod tests {
         let (first, second) = tokio::join!(asked(&listing, "a", 1, &listings), asked(&listing, "b", 1, &listings));
         assert!(first && second);
         assert_eq!(listings.load(Ordering::SeqCst), 1);
+        assert!(listing.undisturbed().is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
         listing.written("a");
+        assert!(listing.undisturbed().is_none());
         assert!(!asked(&listing, "a", 1, &listings).await && asked(&listing, "b", 1, &listings).await);
         tokio::time::advance(AGE).await;
         assert!(asked(&listing, "a", 1, &listings).await);

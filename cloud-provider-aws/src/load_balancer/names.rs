@@ -21,6 +21,9 @@ pub const MTU_RULE: &str = "kubernetes.io/rule/nlb/mtu";
 /// Description of merged rules for health checks; all network load balancers share them.
 pub const SHARED_HEALTH_RULE: &str = "kubernetes.io/rule/nlb/health";
 
+/// The tag of what the AWS Load Balancer Controller makes. Its names have the same form as some of ours.
+pub const LOAD_BALANCER_CONTROLLER_TAG: &str = "elbv2.k8s.aws/cluster";
+
 const CLASSIC_GROUP: &str = "k8s-elb-";
 const CLIENT_RULE: &str = "kubernetes.io/rule/nlb/client=";
 const HEALTH_RULE: &str = "kubernetes.io/rule/nlb/health=";

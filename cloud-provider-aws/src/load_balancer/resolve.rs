@@ -19,7 +19,13 @@ use cloud_provider::{
 };
 use tokio::time::Instant;
 
-use super::{annotations, listing::Listings, names, subnets};
+use super::{
+    annotations,
+    listing::Listings,
+    names,
+    security_groups::Revoked,
+    subnets::{self, Choice},
+};
 use crate::{
     Environment,
     client::{
@@ -48,6 +54,7 @@ pub(crate) struct Shared {
     instances: Arc<Snapshot>,
     zones: Arc<Zones>,
     groups: Aged<Vec<SecurityGroup>>,
+    revoked: Revoked,
     subnets: Aged<Vec<Subnet>>,
     route_tables: Aged<Vec<RouteTable>>,
     listings: Listings,
@@ -66,6 +73,7 @@ impl Shared {
             instances: environment.snapshot.clone(),
             zones: environment.zones.clone(),
             groups: Aged::new(GROUPS_AGE),
+            revoked: Revoked::default(),
             subnets: Aged::new(NETWORK_AGE),
             route_tables: Aged::new(NETWORK_AGE),
             listings: Listings::default(),
@@ -99,9 +107,10 @@ impl Shared {
     /// # Errors
     ///
     /// Upstream's, where an entry is not found or no subnet is left.
-    pub(crate) async fn subnets(&self, service: &Service) -> Result<Vec<Subnet>> {
+    pub(crate) async fn subnets(&self, service: &Service) -> Result<Choice> {
         if annotations::SUBNETS.of(service).is_some() {
-            return self.named_subnets(&annotations::SUBNETS.list(service)).await;
+            let chosen = self.named_subnets(&annotations::SUBNETS.list(service)).await?;
+            return Ok(Choice { chosen, candidates: Vec::new() });
         }
         let all = self.all_subnets().await?;
         let route_tables =
@@ -119,8 +128,9 @@ impl Shared {
             own_subnet: self.own_subnet.as_deref(),
             internal: annotations::is_internal(service),
         };
-        let chosen: Vec<Subnet> = discovery.choose()?.into_iter().cloned().collect();
-        if chosen.is_empty() { Err(subnets::none_suitable()) } else { Ok(chosen) }
+        let owned = |found: Vec<&Subnet>| found.into_iter().cloned().collect::<Vec<_>>();
+        let choice = Choice { chosen: owned(discovery.choose()?), candidates: owned(discovery.candidates()?) };
+        if choice.chosen.is_empty() { Err(subnets::none_suitable()) } else { Ok(choice) }
     }
 
     /// Looks into what is known first, and once more into what there is: a subnet may be new, or of a shared VPC.
@@ -162,7 +172,12 @@ impl Shared {
 
     /// All security groups of the VPC, as they were at most twenty seconds ago.
     pub(crate) async fn groups(&self) -> Result<Arc<Vec<SecurityGroup>>> {
-        let groups = self.groups.get(|| self.client.describe_security_groups(Groups::OfVpc(&self.vpc))).await;
+        let read = || async {
+            let mut groups = self.client.describe_security_groups(Groups::OfVpc(&self.vpc)).await?;
+            self.revoked.hide(&mut groups);
+            Ok::<_, client::Error>(groups)
+        };
+        let groups = self.groups.get(read).await;
         groups.map_err(|error| error.context("read the security groups of the VPC"))
     }
 
@@ -177,11 +192,17 @@ impl Shared {
         self.groups.forget();
     }
 
+    /// The rules that were taken out lately.
+    pub(crate) fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
     /// One security group as it is now; `None` where it does not exist.
     pub(crate) async fn group(&self, id: &str) -> Result<Option<SecurityGroup>> {
         let ids = [id.to_owned()];
         let found = self.client.describe_security_groups(Groups::Ids(&ids)).await.map_err(Error::from);
-        let found = found.map_err(|error| error.context(format!("read security group {id}")))?;
+        let mut found = found.map_err(|error| error.context(format!("read security group {id}")))?;
+        self.revoked.hide(&mut found);
         Ok(found.into_iter().find(|group| group.id == id))
     }
 

@@ -1,20 +1,29 @@
 //! Steps on security groups that both kinds of load balancer take.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use cloud_provider::{Error, Kind, cloud::Applied, error::Result};
+use tokio::time::Instant;
 
 use super::{names, resolve::Shared};
 use crate::{
     client::{
         self,
-        network::{Groups, NewSecurityGroup, Rule, SecurityGroup, Tags},
+        network::{Groups, NewSecurityGroup, Rule, SecurityGroup, Source, Tags, Traffic},
     },
     cluster_id::ClusterId,
 };
 
 /// How long to wait before a group that is still in use is deleted again.
 const STILL_USED: Duration = Duration::from_secs(5);
+/// For how long rules that were taken out may still be read.
+const REVOKED: Duration = Duration::from_secs(60);
+/// AWS's code for a rule that is not there.
+const NO_RULE: &str = "InvalidPermission.NotFound";
 /// AWS's default for the rules of one group, in each direction.
 pub(crate) const RULES: usize = 60;
 
@@ -30,6 +39,12 @@ pub(crate) struct IngressDiff {
 impl IngressDiff {
     pub(crate) fn is_empty(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty()
+    }
+
+    /// Brings rules to what they are after the change.
+    pub(crate) fn apply(&self, rules: &mut Vec<Rule>) {
+        rules.retain(|rule| !self.remove.contains(rule));
+        rules.extend(self.add.iter().cloned());
     }
 }
 
@@ -109,6 +124,7 @@ pub(crate) async fn authorize(shared: &Shared, id: &str, rules: &[Rule]) -> Resu
         return Ok(());
     }
     shared.forget_groups();
+    shared.revoked().forget(id, rules);
     let result = match shared.client().authorize_ingress(id, rules).await {
         Err(error) if is_duplicate(&error) && rules.len() > 1 => one_by_one(shared, id, rules).await,
         result => result,
@@ -150,11 +166,72 @@ pub(crate) async fn revoke(shared: &Shared, id: &str, rules: &[Rule]) -> Result<
         return Ok(());
     }
     shared.forget_groups();
-    let result = shared.client().revoke_ingress(id, rules).await;
+    let result = match shared.client().revoke_ingress(id, rules).await {
+        // One of them is gone, and the request failed as a whole.
+        Err(error) if error.code() == Some(NO_RULE) && rules.len() > 1 => each_revoked(shared, id, rules).await,
+        result => result,
+    };
     shared.forget_groups();
     match result {
-        Err(error) if error.is_not_found() => Ok(()),
-        result => Ok(result?),
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => {
+            shared.revoked().note(id, rules);
+            Ok(())
+        }
+    }
+}
+
+async fn each_revoked(shared: &Shared, id: &str, rules: &[Rule]) -> client::Result<()> {
+    for rule in rules {
+        match shared.client().revoke_ingress(id, std::slice::from_ref(rule)).await {
+            Err(error) if error.code() == Some(NO_RULE) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Rules that this process took out lately. EC2 may still name them for a while, and whoever merges the rules of many load
+/// balancers would let in again what is gone for good.
+#[derive(Debug, Default)]
+pub(crate) struct Revoked(Mutex<BTreeMap<(String, Traffic), Instant>>);
+
+impl Revoked {
+    /// Takes them out of what was read of groups.
+    pub(crate) fn hide(&self, groups: &mut [SecurityGroup]) {
+        let mut known = self.known();
+        known.retain(|_, revoked| revoked.elapsed() < REVOKED);
+        if known.is_empty() {
+            return;
+        }
+        for group in groups {
+            let id = &group.id;
+            group.ingress.retain(|rule| !known.contains_key(&(id.clone(), plain(&rule.traffic))));
+        }
+    }
+
+    fn note(&self, id: &str, rules: &[Rule]) {
+        let now = Instant::now();
+        self.known().extend(rules.iter().map(|rule| ((id.to_owned(), plain(&rule.traffic)), now)));
+    }
+
+    fn forget(&self, id: &str, rules: &[Rule]) {
+        let mut known = self.known();
+        for rule in rules {
+            known.remove(&(id.to_owned(), plain(&rule.traffic)));
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, Traffic), Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without what does not tell traffic apart.
+fn plain(traffic: &Traffic) -> Traffic {
+    match &traffic.source {
+        Source::Group { id, .. } => Traffic { source: Source::group_id(id), ..traffic.clone() },
+        _ => traffic.clone(),
     }
 }
 
@@ -235,7 +312,6 @@ pub(crate) fn references(cluster: &ClusterId, groups: &[SecurityGroup], id: &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::network::Source;
 
     fn tcp(port: i32) -> Rule {
         Rule::new("tcp", Some((port, port)), Source::Ipv4("0.0.0.0/0".into()))

@@ -27,6 +27,26 @@ pub struct Discovery<'a> {
     pub internal: bool,
 }
 
+/// Subnets for a load balancer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Those that a new one gets.
+    pub chosen: Vec<Subnet>,
+    /// Those that [`Discovery`] could have chosen as well; none where an annotation names subnets.
+    pub candidates: Vec<Subnet>,
+}
+
+impl Choice {
+    /// The choice for a load balancer that has subnets: it keeps one that may still be chosen, although there is a better one
+    /// in its zone by now. A move within a zone would change its address there.
+    pub fn keeping(&self, attached: &[Subnet]) -> Vec<Subnet> {
+        let may_stay = |subnet: &&Subnet| self.candidates.iter().any(|other| other.id == subnet.id);
+        let kept =
+            |chosen: &Subnet| attached.iter().filter(may_stay).find(|subnet| subnet.zone == chosen.zone).cloned();
+        self.chosen.iter().map(|chosen| kept(chosen).unwrap_or_else(|| chosen.clone())).collect()
+    }
+}
+
 impl<'a> Discovery<'a> {
     /// One subnet per availability zone, in the order of zone names.
     ///
@@ -38,6 +58,22 @@ impl<'a> Discovery<'a> {
     ///
     /// Where a subnet has no route table, not even the main one.
     pub fn choose(&self) -> Result<Vec<&'a Subnet>> {
+        let mut by_zone: BTreeMap<&str, &Subnet> = BTreeMap::new();
+        for subnet in self.candidates()? {
+            let best = by_zone.entry(subnet.zone.as_str()).or_insert(subnet);
+            if self.rank(subnet) < self.rank(best) {
+                *best = subnet;
+            }
+        }
+        Ok(by_zone.into_values().collect())
+    }
+
+    /// All among which [`choose`](Self::choose) does.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn candidates(&self) -> Result<Vec<&'a Subnet>> {
         let mut candidates: Vec<&Subnet> = self
             .subnets
             .iter()
@@ -48,21 +84,16 @@ impl<'a> Discovery<'a> {
         if candidates.is_empty() {
             candidates.extend(self.subnets.iter().filter(|subnet| Some(subnet.id.as_str()) == self.own_subnet));
         }
-        let mut by_zone: BTreeMap<&str, &Subnet> = BTreeMap::new();
+        candidates.retain(|subnet| !subnet.zone.is_empty() && !subnet.id.is_empty());
+        let mut reachable = Vec::new();
         for subnet in candidates {
-            if subnet.zone.is_empty() || subnet.id.is_empty() {
-                continue;
-            }
-            if !self.is_public(&subnet.id)? && !self.internal {
-                continue;
-            }
-            let best = by_zone.entry(subnet.zone.as_str()).or_insert(subnet);
-            if self.rank(subnet) < self.rank(best) {
-                *best = subnet;
+            if self.is_public(&subnet.id)? || self.internal {
+                reachable.push(subnet);
             }
         }
-        by_zone.retain(|zone, _| self.zone_kinds.get(*zone).is_none_or(|kind| kind == "availability-zone"));
-        Ok(by_zone.into_values().collect())
+        let is_usual = |zone: &str| self.zone_kinds.get(zone).is_none_or(|kind| kind == "availability-zone");
+        reachable.retain(|subnet| is_usual(&subnet.zone));
+        Ok(reachable)
     }
 
     /// The lowest wins.
@@ -281,6 +312,17 @@ mod tests {
         for (subnets, private, internal, expected) in rows {
             assert_eq!(choose(subnets, private, internal), expected, "{subnets:?}");
         }
+    }
+
+    #[test]
+    fn an_attached_subnet_stays_as_long_as_it_may_be_chosen() {
+        let (a1, a2, b1) = (subnet("a1", "2a", &[]), subnet("a2", "2a", &[]), subnet("b1", "2b", &[]));
+        let choice =
+            Choice { chosen: vec![a1.clone(), b1.clone()], candidates: vec![a1.clone(), a2.clone(), b1.clone()] };
+        assert_eq!(choice.keeping(std::slice::from_ref(&a2)), [a2.clone(), b1.clone()]);
+        assert_eq!(choice.keeping(&[subnet("a3", "2a", &[])]), [a1.clone(), b1.clone()]);
+        let named = Choice { candidates: Vec::new(), ..choice };
+        assert_eq!(named.keeping(&[a2]), [a1, b1]);
     }
 
     #[test]

@@ -78,6 +78,43 @@ async fn an_audit_finds_all_that_was_made_for_services_of_this_cluster() {
 }
 
 #[tokio::test]
+async fn a_managed_group_is_its_load_balancers_whatever_the_cluster_is_called_in_this_run() {
+    let mut cluster = cluster(Policy::documented().and(ACTIONS)).await;
+    let balancers = ElasticLoadBalancers::new(&cluster.environment);
+    let search = service("search", "66666666-7777-8888-9999-000000000000", "nlb");
+    make(&cluster, &balancers, &search).await;
+    cluster.environment.cluster_name = "another-name".into();
+    let other_run = ElasticLoadBalancers::new(&cluster.environment);
+    let owned = other_run.owned("another-name").await.unwrap().unwrap();
+    assert_eq!(owned.len(), 3, "{owned:?}");
+    assert_eq!(left(&owned, &other_run, &[&search]), BTreeSet::new());
+    assert_eq!(left(&owned, &other_run, &[]).len(), 3);
+}
+
+#[tokio::test]
+async fn what_the_aws_load_balancer_controller_made_is_not_ours() {
+    let cluster = cluster(Policy::documented().and(ACTIONS)).await;
+    let balancers = ElasticLoadBalancers::new(&cluster.environment);
+    let mut state = cluster.handle.state();
+    let mut group = state["security_groups"].as_object().unwrap().values().next().unwrap().clone();
+    for (id, tagged) in [("sg-theirs", true), ("sg-ours", false)] {
+        group["id"] = id.into();
+        group["name"] = format!("k8s-shop-search-{}", if tagged { "0123456789" } else { "abcdef0123" }).into();
+        group["tags"] = json!({"kubernetes.io/cluster/demo": "owned"});
+        if tagged {
+            group["tags"]["elbv2.k8s.aws/cluster"] = "demo".into();
+        }
+        state["security_groups"][id] = group.clone();
+    }
+    cluster.handle.set_state(state).unwrap();
+    let owned = balancers.owned("kubernetes").await.unwrap().unwrap();
+    assert_eq!(
+        left(&owned, &balancers, &[]),
+        ["security group sg-ours (k8s-shop-search-abcdef0123)".to_owned()].into()
+    );
+}
+
+#[tokio::test]
 async fn what_another_cluster_made_in_the_same_network_is_not_found() {
     let mut cluster = cluster(Policy::documented().and(ACTIONS)).await;
     let balancers = ElasticLoadBalancers::new(&cluster.environment);

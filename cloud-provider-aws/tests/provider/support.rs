@@ -30,6 +30,7 @@ pub(crate) struct Cluster {
     pub(crate) environment: Environment,
     pub(crate) instances: Ec2Instances,
     pub(crate) metrics: Metrics,
+    pub(crate) url: String,
     _simulator: Simulator,
 }
 
@@ -68,7 +69,14 @@ impl Cluster {
         let environment = Environment::with_client(config, client, &imds, "kubernetes".into()).await.unwrap();
         let handle = simulator.handle();
         handle.reset_calls();
-        Self { instances: environment.instances(), handle, environment, metrics, _simulator: simulator }
+        Self {
+            instances: environment.instances(),
+            handle,
+            environment,
+            metrics,
+            url: simulator.url(),
+            _simulator: simulator,
+        }
     }
 
     /// Nodes that registered with nothing but their names, without the control plane's.

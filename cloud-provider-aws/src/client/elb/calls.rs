@@ -51,18 +51,9 @@ impl Client {
         .await
     }
 
-    /// The tags of a load balancer. Upstream's documented policy does not permit to read them, so this is only for
-    /// configurations that ask for it.
-    pub async fn classic_tags(&self, name: &str) -> Result<Tags> {
-        let request = self.elb().describe_tags().load_balancer_names(name).send();
-        let answer = self.call(Service::Elb, "DescribeTags", Access::Read, request).await?;
-        let tags =
-            answer.tag_descriptions.unwrap_or_default().into_iter().flat_map(|found| found.tags.unwrap_or_default());
-        Ok(tags.map(|tag| (tag.key, tag.value.unwrap_or_default())).collect())
-    }
-
-    /// The tags of at most 20 load balancers, by name.
-    pub async fn classic_tags_of(&self, names: &[String]) -> Result<BTreeMap<String, Tags>> {
+    /// The tags of load balancers, at most 20, by name. Upstream's documented policy does not permit to read them, so this
+    /// is only for configurations that ask for it.
+    pub async fn classic_tags(&self, names: &[String]) -> Result<BTreeMap<String, Tags>> {
         let request = self.elb().describe_tags().set_load_balancer_names(Some(names.to_vec())).send();
         let answer = self.call(Service::Elb, "DescribeTags", Access::Read, request).await?;
         let found = answer.tag_descriptions.unwrap_or_default().into_iter().filter_map(|found| {

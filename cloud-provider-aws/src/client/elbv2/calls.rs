@@ -109,11 +109,11 @@ impl Client {
         for arns in arns.chunks(TAGGED) {
             let request = self.elbv2().describe_tags().set_resource_arns(Some(arns.to_vec())).send();
             let answer = self.call(SERVICE, "DescribeTags", Access::Read, request).await?;
-            for found in answer.tag_descriptions.unwrap_or_default() {
+            all.extend(answer.tag_descriptions.unwrap_or_default().into_iter().filter_map(|found| {
                 let tags = found.tags.unwrap_or_default().into_iter();
                 let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect();
-                all.insert(found.resource_arn.unwrap_or_default(), tags);
-            }
+                Some((found.resource_arn?, tags))
+            }));
         }
         Ok(all)
     }
@@ -215,18 +215,6 @@ impl Client {
             }
         })
         .await
-    }
-
-    /// The tags of at most 20 resources, by ARN.
-    pub async fn tags_of(&self, arns: &[String]) -> Result<BTreeMap<String, Tags>> {
-        let request = self.elbv2().describe_tags().set_resource_arns(Some(arns.to_vec())).send();
-        let answer = self.call(SERVICE, "DescribeTags", Access::Read, request).await?;
-        let found = answer.tag_descriptions.unwrap_or_default().into_iter().filter_map(|found| {
-            let tags = found.tags.unwrap_or_default().into_iter();
-            let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect();
-            Some((found.resource_arn?, tags))
-        });
-        Ok(found.collect())
     }
 
     /// Makes a target group of instances and gives its ARN. The same name with the same settings gives the group that
@@ -369,6 +357,7 @@ fn load_balancer(found: sdk::LoadBalancer) -> Option<LoadBalancer> {
         kind: text(found.r#type.as_ref().map(LoadBalancerTypeEnum::as_str)),
         dns_name: text(found.dns_name),
         state: text(found.state.and_then(|state| state.code).as_ref().map(sdk::LoadBalancerStateEnum::as_str)),
+        internal: found.scheme == Some(LoadBalancerSchemeEnum::Internal),
         vpc: text(found.vpc_id),
         subnets: subnets.collect(),
         dual_stack: found.ip_address_type == Some(IpAddressType::Dualstack),

@@ -33,7 +33,7 @@ use self::{
     observed::Observed,
     operation::Operation,
 };
-use super::{change_of_type, names, resolve::Shared};
+use super::{change_of_type, names, resolve::Shared, subnets::Choice};
 use crate::client::{
     elb::LoadBalancer,
     network::{SecurityGroup, Tags},
@@ -93,9 +93,10 @@ impl Classic {
 
     /// The tags of a load balancer, where they are read or remembered.
     async fn known_tags(&self, name: &str) -> Result<Option<Tags>> {
-        let read = || async { self.shared.client().classic_tags(name).await };
-        if let Some(tags) = self.shared.read_tags(read).await? {
-            return Ok(Some(tags));
+        let names = [name.to_owned()];
+        let read = || async { self.shared.client().classic_tags(&names).await };
+        if let Some(mut tags) = self.shared.read_tags(read).await? {
+            return Ok(Some(tags.remove(name).unwrap_or_default()));
         }
         Ok(self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
     }
@@ -171,7 +172,7 @@ impl Model for Classic {
             return Ok(Resolved { mode, subnets: BTreeMap::new(), groups, backends: Backends::default() });
         }
         let subnets = match mode {
-            Mode::Backends => Vec::new(),
+            Mode::Backends => Choice::default(),
             Mode::Full | Mode::DryRun => {
                 desired::check(service, self.shared.settings())?;
                 self.shared.subnets(service).await?
@@ -179,7 +180,7 @@ impl Model for Classic {
         };
         let groups = self.shared.groups().await?;
         let backends = self.backends(service, scope, &groups).await?;
-        let subnets = subnets.into_iter().map(|subnet| (subnet.id, subnet.zone)).collect();
+        let subnets = subnets.chosen.into_iter().map(|subnet| (subnet.id, subnet.zone)).collect();
         Ok(Resolved { mode, subnets, groups, backends })
     }
 

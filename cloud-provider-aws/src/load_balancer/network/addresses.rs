@@ -35,7 +35,8 @@ pub(super) enum Families {
 }
 
 impl Families {
-    /// What a service asks for: with the annotation, or else with the families that it has itself.
+    /// What a service asks for: with the annotation, or else with the families that it has itself, where it has two. One
+    /// family is the default of Kubernetes and says nothing.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl Families {
             Some("ipv4") => Self::Ipv4,
             Some("dualstack") => Self::Both,
             Some(other) => return Err(annotation.error(format!("unsupported IP address type {other:?}"))),
-            None if service.spec.ip_families.len() < 2 => Self::Ipv4,
+            None if service.spec.ip_families.len() < 2 => Self::AsIs,
             None if policy == "RequireDualStack" => Self::Both,
             None => Self::BothIfPossible,
         };
@@ -113,14 +114,10 @@ pub(super) fn dual_stack(wanted: &Wanted, observed: &Observed, whole: bool) -> R
         None => wanted.security != Security::AsIs,
     };
     let enforced = guarded || wanted.clients.all_over_ipv6();
-    let ipv6 = match &observed.load_balancer {
-        Some(_) if !wanted.moves => observed.ipv6,
-        _ => wanted.ipv6,
-    };
     match wanted.families {
         Families::AsIs | Families::Ipv4 => Ok(false),
         Families::Both | Families::BothIfPossible if !whole => Ok(has),
-        Families::BothIfPossible => Ok(ipv6 && enforced),
+        Families::BothIfPossible => Ok(all_ipv6(&observed.goal) && enforced),
         Families::Both if enforced => Ok(true),
         Families::Both => Err(Error::invalid(
             "spec.loadBalancerSourceRanges",
@@ -136,7 +133,7 @@ pub(super) fn cidrs(subnets: &[Subnet]) -> BTreeSet<String> {
 }
 
 /// Whether all of some subnets have an IPv6 range.
-pub(super) fn all_ipv6(subnets: &[Subnet]) -> bool {
+fn all_ipv6(subnets: &[Subnet]) -> bool {
     !subnets.is_empty() && subnets.iter().all(|subnet| subnet.ipv6)
 }
 
@@ -172,18 +169,18 @@ pub(super) fn mappings(service: &Service, subnets: &[Subnet]) -> Vec<SubnetMappi
     subnets.iter().enumerate().map(mapping).collect()
 }
 
-/// What the subnets of a load balancer have to become; `None` where they are right. A subnet for which no address is
-/// wanted keeps the one it has.
-pub(super) fn moved(wanted: &[SubnetMapping], actual: &[SubnetMapping]) -> Option<Vec<SubnetMapping>> {
-    let kept = |mapping: &SubnetMapping| {
-        let has = actual.iter().find(|has| has.subnet == mapping.subnet).cloned().unwrap_or_default();
+/// What the subnets of a load balancer have to become; `None` where they are right. `wanted` holds the addresses for the
+/// subnets of `goal`, in the same order. A subnet for which no address is wanted keeps the one it has.
+pub(super) fn moved(wanted: &[SubnetMapping], goal: &[Subnet], actual: &[SubnetMapping]) -> Option<Vec<SubnetMapping>> {
+    let kept = |(mapping, subnet): (&SubnetMapping, &Subnet)| {
+        let has = actual.iter().find(|has| has.subnet == subnet.id).cloned().unwrap_or_default();
         SubnetMapping {
-            subnet: mapping.subnet.clone(),
+            subnet: subnet.id.clone(),
             allocation: mapping.allocation.clone().or(has.allocation),
             private_address: mapping.private_address.clone().or(has.private_address),
         }
     };
-    let goal: Vec<SubnetMapping> = wanted.iter().map(kept).collect();
+    let goal: Vec<SubnetMapping> = wanted.iter().zip(goal).map(kept).collect();
     let same = goal.len() == actual.len() && goal.iter().all(|mapping| actual.contains(mapping));
     (!same).then_some(goal)
 }
@@ -199,11 +196,17 @@ mod tests {
     #[test]
     fn only_what_differs_moves_and_given_addresses_stay() {
         let actual = [mapping("a", Some("e1")), mapping("b", Some("e2"))];
-        assert_eq!(moved(&[mapping("b", None), mapping("a", Some("e1"))], &actual), None);
+        let moved = |wanted: &[SubnetMapping], goal: &[&str]| {
+            let goal: Vec<Subnet> = goal.iter().map(|id| Subnet { id: (*id).into(), ..Subnet::default() }).collect();
+            moved(wanted, &goal, &actual)
+        };
+        assert_eq!(moved(&[mapping("b", None), mapping("a", Some("e1"))], &["b", "a"]), None);
         let expected = vec![mapping("a", Some("e1")), mapping("c", None)];
-        assert_eq!(moved(&[mapping("a", None), mapping("c", None)], &actual), Some(expected));
+        assert_eq!(moved(&[mapping("a", None), mapping("c", None)], &["a", "c"]), Some(expected));
         let expected = vec![mapping("a", Some("e2")), mapping("b", Some("e1"))];
-        assert_eq!(moved(&expected, &actual), Some(expected.clone()));
+        assert_eq!(moved(&expected, &["a", "b"]), Some(expected.clone()));
+        // Another subnet of the zone was chosen than the one that is kept.
+        assert_eq!(moved(&[mapping("a9", Some("e1")), mapping("b9", None)], &["a", "b"]), None);
     }
 
     #[test]

@@ -101,10 +101,10 @@ impl Network {
             Step::SetDualStack { arn, dual_stack } => client.set_dual_stack(arn, *dual_stack).await?,
             Step::AddTags { arns, tags } => client.add_network_tags(arns, tags).await?,
             Step::DeleteLoadBalancer { arn, .. } => gone(client.delete_network_load_balancer(arn).await)?,
-            Step::NodeRules { group, load_balancer, rules, .. } => {
+            Step::NodeRules { group, neighbours, rules, .. } => {
                 if let Some(group) = shared.group(group).await? {
                     let rules = made.node_rules(rules.as_ref())?;
-                    let diff = node_rules(&group, load_balancer, rules.as_ref());
+                    let diff = node_rules(&group, &operation.balancer, neighbours, rules.as_ref());
                     match rules.is_some_and(|rules| rules.merged) {
                         true => security_groups::write_in_turns(shared, &group, &diff).await?,
                         false => security_groups::write_ingress(shared, &group, &diff).await?,

@@ -14,7 +14,8 @@ const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
 /// The attributes of target groups.
 ///
 /// Upstream sets those of the annotation, and what leaves it keeps its last value. With `extended` that goes back to
-/// AWS's default, and the annotation of proxy protocol counts too, the more precise one coming first.
+/// AWS's default as long as the annotation is there, and the annotation of proxy protocol counts too, the more precise one
+/// coming first. What neither of them says is left alone.
 ///
 /// # Errors
 ///
@@ -29,8 +30,11 @@ pub(super) fn of_target_groups(service: &Service, extended: bool) -> Result<Attr
         return Ok(annotated);
     }
     let proxy_protocol = annotations::PROXY_PROTOCOL.asterisk(service)?;
-    let mut attributes = defaults();
-    attributes.insert(PROXY_PROTOCOL.into(), proxy_protocol.to_string());
+    let is_there = |annotation: annotations::Annotation| annotation.of(service).is_some();
+    let mut attributes = if is_there(annotations::TARGET_GROUP_ATTRIBUTES) { defaults() } else { Attributes::new() };
+    if is_there(annotations::PROXY_PROTOCOL) {
+        attributes.insert(PROXY_PROTOCOL.into(), proxy_protocol.to_string());
+    }
     attributes.extend(annotated);
     Ok(attributes)
 }

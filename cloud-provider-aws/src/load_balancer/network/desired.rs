@@ -18,7 +18,7 @@ use super::{
 use crate::{
     client::{
         elbv2::{Attributes, NewLoadBalancer},
-        network::{Subnet, Tags},
+        network::Tags,
     },
     cluster_id::ClusterId,
     config::{NlbSecurityGroups, Settings},
@@ -27,6 +27,7 @@ use crate::{
         health_check::{self, ProbeMode},
         names,
         security_groups::NamedGroup,
+        subnets::Choice,
     },
 };
 
@@ -40,8 +41,8 @@ pub(crate) struct Resolved {
     pub(super) cluster_id: ClusterId,
     /// `--cluster-name`.
     pub(super) cluster_name: String,
-    /// The subnets for a load balancer that is made.
-    pub(super) subnets: Vec<Subnet>,
+    /// The subnets for a load balancer that is made, or moves.
+    pub(super) subnets: Choice,
     /// The IDs of the instances that are targets.
     pub(super) instances: BTreeSet<String>,
     /// The security groups of those.
@@ -72,10 +73,8 @@ pub(crate) struct Desired {
 pub(crate) struct Wanted {
     /// How it is made; later only the name counts, and the subnets where they are followed.
     pub(super) load_balancer: NewLoadBalancer,
-    /// The ranges of the subnets it is made in.
-    pub(super) cidrs: BTreeSet<String>,
-    /// Whether all of them have an IPv6 range.
-    pub(super) ipv6: bool,
+    /// The subnets it is made in.
+    pub(super) subnets: Choice,
     /// Whether one that is there moves to those subnets.
     pub(super) moves: bool,
     /// The families of its addresses.
@@ -174,12 +173,11 @@ pub(super) fn wanted(service: &Service, settings: &Settings, resolved: &Resolved
         load_balancer: NewLoadBalancer {
             name: names::load_balancer(service.uid()),
             internal: annotations::is_internal(service),
-            subnets: addresses::mappings(service, &resolved.subnets),
+            subnets: addresses::mappings(service, &resolved.subnets.chosen),
             dual_stack: false,
             tags: resolved.tags.clone(),
         },
-        cidrs: addresses::cidrs(&resolved.subnets),
-        ipv6: addresses::all_ipv6(&resolved.subnets),
+        subnets: resolved.subnets.clone(),
         moves: settings.reconcile_load_balancer_subnets,
         families: Families::of(service, extended)?,
         instances: resolved.instances.clone(),

@@ -8,6 +8,7 @@ mod apply;
 mod attributes;
 mod desired;
 mod merged_rules;
+mod neighbours;
 mod node_rules;
 mod observed;
 mod operation;
@@ -80,7 +81,9 @@ impl Network {
             return Ok(true);
         }
         let rule = names::client_rule(&desired.name);
-        let serves = |group: &SecurityGroup| group.ingress.iter().any(|it| it.description.as_deref() == Some(&rule));
+        let keeps = self.cluster().keep_node_groups;
+        let serves =
+            |group: &SecurityGroup| !keeps && group.ingress.iter().any(|it| it.description.as_deref() == Some(&rule));
         let own = |group: &SecurityGroup| {
             group.name == desired.managed_group.name && shared.cluster_id().owns(&group.tags) == Ok(true)
         };
@@ -154,9 +157,8 @@ impl Model for Network {
                 self.shared.listings().written(&desired.name);
             }
         })?;
-        let moves = desired.wanted.as_ref().is_some_and(|wanted| wanted.moves) && mode != Mode::Backends;
-        if observed.load_balancer.is_none() || moves {
-            addresses::check_addresses(scope.only()?.0, resolved.subnets.len())?;
+        if observed.load_balancer.is_none() || observed.moves {
+            addresses::check_addresses(scope.only()?.0, resolved.subnets.chosen.len())?;
         }
         Ok(observed)
     }
@@ -184,7 +186,10 @@ impl Model for Network {
     ) -> Vec<(Key, ServiceOutcome)> {
         let outcome = match &desired.wanted {
             Some(_) => present(observed, made),
-            None if self.plan(desired, observed, Mode::Full).is_empty() => ServiceOutcome::of(ServiceState::Absent),
+            None if self.plan(desired, observed, Mode::Full).is_empty() => {
+                self.note_settled(&desired.name);
+                ServiceOutcome::of(ServiceState::Absent)
+            }
             None => {
                 let problem = format!("network load balancer {} is not gone yet", desired.name);
                 ServiceOutcome::failed(Error::new(Kind::Pending { retry_after: REMOVAL }, problem))

@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::{merged_rules, operation::SecurityGroupRef};
+use super::{
+    merged_rules::{Merging, contains},
+    neighbours::Neighbours,
+    operation::SecurityGroupRef,
+};
 use crate::{
     client::network::{Rule, SecurityGroup, Source, Traffic},
     load_balancer::{names, security_groups::IngressDiff},
@@ -91,7 +95,12 @@ fn traffic(ports: &BTreeSet<(&str, i32)>, sources: &[Source]) -> Vec<Traffic> {
 /// clients that no load balancer has any more. Where client traffic covers health checks, our own health rules of before stay
 /// as they are, as upstream's do: a takeover changes nothing. A group that is not wanted and holds no rule of ours is left
 /// alone.
-pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&NodeRules>) -> IngressDiff {
+pub(super) fn node_rules(
+    group: &SecurityGroup,
+    name: &str,
+    neighbours: &Neighbours,
+    wanted: Option<&NodeRules>,
+) -> IngressDiff {
     let (client, health) = (names::client_rule(name), names::health_rule(name));
     let ours = |rule: &Rule| described(rule, &client) || described(rule, &health);
     if wanted.is_none() && !group.ingress.iter().any(ours) {
@@ -100,10 +109,9 @@ pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&Node
     let client_traffic = wanted.map(NodeRules::client_traffic).unwrap_or_default();
     let health_traffic = wanted.map(NodeRules::health_traffic).unwrap_or_default();
     let wanted_traffic = || client_traffic.iter().chain(&health_traffic);
-    let merged = match wanted.is_some_and(|wanted| wanted.merged) {
-        true => merged_rules::kept(group, &client, &client_traffic),
-        false => Vec::new(),
-    };
+    let merging = wanted.filter(|wanted| wanted.merged);
+    let merging = merging.map(|wanted| Merging::new(group, &client, neighbours, wanted, &client_traffic));
+    let merged = merging.as_ref().map(Merging::kept).unwrap_or_default();
     let needed = |rule: &Rule| wanted_traffic().any(|traffic| traffic.same(&rule.traffic)) || merged.contains(&rule);
     let others = Others::of(group, &client);
     let health_stays =
@@ -130,26 +138,50 @@ pub(super) fn node_rules(group: &SecurityGroup, name: &str, wanted: Option<&Node
             add(&mut diff, group, Rule { traffic: traffic.clone(), description: Some(description.clone()) });
         }
     }
-    if wanted.is_some_and(|wanted| wanted.merged) {
-        merged_rules::merge(&mut diff, group, &client, &client_traffic);
+    if let Some(merging) = merging {
+        merging.merge(&mut diff);
     }
-    shared_health(&mut diff, group, &others, wanted);
+    shared_health(&mut diff, group, &others, neighbours, &health_traffic);
     path_mtu(&mut diff, group);
     diff
 }
 
-/// The health rules that load balancers share go with the last rule for clients that are no security group, or when none
-/// is left that does without rules of its own.
-fn shared_health(diff: &mut IngressDiff, group: &SecurityGroup, others: &Others<'_>, wanted: Option<&NodeRules>) {
-    let is_client = |rule: &&Rule| {
-        rule.traffic.source.group().is_none() && rule.description.as_deref().is_some_and(names::is_client_rule)
+/// The health rules that load balancers share go with the last one that no other rule lets in: this one, as far as `own`
+/// health checks are concerned, or others. Of whom nothing is known may need them.
+fn shared_health(
+    diff: &mut IngressDiff,
+    group: &SecurityGroup,
+    others: &Others<'_>,
+    neighbours: &Neighbours,
+    own: &[Traffic],
+) {
+    let is_shared = |rule: &&Rule| described(rule, names::SHARED_HEALTH_RULE);
+    let stay = group.ingress.iter().filter(|rule| !diff.remove.contains(rule)).chain(&diff.add);
+    let rest: Vec<&Rule> = stay.filter(|rule| !is_shared(rule)).collect();
+    let within =
+        |ports: Option<(i32, i32)>, port: i32| ports.is_some_and(|(first, last)| (first..=last).contains(&port));
+    let comes_in = |port: i32, source: &Source| {
+        rest.iter().any(|rule| {
+            let Traffic { protocol, ports, source: from } = &rule.traffic;
+            protocol == "tcp" && within(*ports, port) && contains(from, source)
+        })
     };
-    let stays = |rule: &&Rule| !diff.remove.contains(rule);
-    let served = group.ingress.iter().filter(stays).chain(&diff.add).any(|rule| is_client(&rule));
-    let merged = wanted.is_some_and(|wanted| wanted.merged);
-    let stale =
-        |rule: &&Rule| described(rule, names::SHARED_HEALTH_RULE) && (!served || !(merged || others.may_need(rule)));
-    diff.remove.extend(group.ingress.iter().filter(stale).cloned());
+    let is_needed = |rule: &Rule| {
+        let Traffic { ports, source, .. } = &rule.traffic;
+        let lives_on = |port: i32| within(*ports, port) && !comes_in(port, source);
+        let own = own.iter().filter(|traffic| rule.traffic.covers(traffic)).filter_map(|traffic| traffic.ports);
+        let needs =
+            |name: &&str| neighbours.health_ports(name).is_none_or(|ports| ports.iter().any(|port| lives_on(*port)));
+        own.map(|(port, _)| port).any(lives_on) || others.names.iter().any(needs)
+    };
+    let stale = group.ingress.iter().filter(|rule| is_shared(rule) && !diff.remove.contains(rule) && !is_needed(rule));
+    let stale: Vec<Rule> = stale.cloned().collect();
+    diff.remove.extend(stale);
+}
+
+/// Whether a rule lets in a load balancer by its security group alone, on all ports.
+pub(super) fn is_without_ports(rule: &Rule) -> bool {
+    rule.traffic.source.group().is_some() && rule.description.as_deref().is_some_and(names::is_client_rule)
 }
 
 pub(super) fn described(rule: &Rule, description: &str) -> bool {
@@ -183,7 +215,8 @@ pub(super) fn path_mtu(diff: &mut IngressDiff, group: &SecurityGroup) {
     }
 }
 
-/// The other network load balancers with rules in a group.
+/// The other network load balancers with rules in a group that need rules for health checks: those that come in by their
+/// security group do not.
 struct Others<'a> {
     names: BTreeSet<&'a str>,
     rules: &'a [Rule],
@@ -193,7 +226,7 @@ struct Others<'a> {
 
 impl<'a> Others<'a> {
     fn of(group: &'a SecurityGroup, client: &str) -> Self {
-        let clients = group.ingress.iter().filter(|rule| !described(rule, client));
+        let clients = group.ingress.iter().filter(|rule| !described(rule, client) && !is_without_ports(rule));
         let names = clients.filter_map(|rule| names::client_rule_owner(rule.description.as_deref()?)).collect();
         let own = group.ingress.iter().filter(|rule| described(rule, client));
         Self { names, rules: &group.ingress, own_ports: own.map(|rule| rule.traffic.ports).collect() }
@@ -252,9 +285,8 @@ mod tests {
         SecurityGroup { id: "sg-1".into(), ingress: rules.to_vec(), ..SecurityGroup::default() }
     }
 
-    fn apply(group: &mut SecurityGroup, diff: &IngressDiff) {
-        group.ingress.retain(|rule| !diff.remove.contains(rule));
-        group.ingress.extend(diff.add.iter().cloned());
+    fn diff_of(group: &SecurityGroup, name: &str, wanted: Option<&NodeRules>) -> IngressDiff {
+        node_rules(group, name, &Neighbours::default(), wanted)
     }
 
     const ALL: &str = "0.0.0.0/0";
@@ -264,24 +296,24 @@ mod tests {
         let by_hand = Rule::new("tcp", Some((22, 22)), Source::Ipv4(ALL.into()));
         let mut nodes = group(std::slice::from_ref(&by_hand));
         let wanted = rules(30080, 30080, "192.0.2.0/24");
-        let diff = node_rules(&nodes, "a", Some(&wanted));
+        let diff = diff_of(&nodes, "a", Some(&wanted));
         let expected = [client("a", 30080, "192.0.2.0/24"), health("a", 30080), mtu("192.0.2.0/24")];
         assert_eq!(diff, IngressDiff { add: expected.to_vec(), remove: vec![] });
-        apply(&mut nodes, &diff);
-        assert!(node_rules(&nodes, "a", Some(&wanted)).is_empty());
-        let diff = node_rules(&nodes, "a", None);
+        diff.apply(&mut nodes.ingress);
+        assert!(diff_of(&nodes, "a", Some(&wanted)).is_empty());
+        let diff = diff_of(&nodes, "a", None);
         assert_eq!(diff, IngressDiff { add: vec![], remove: expected.to_vec() });
-        apply(&mut nodes, &diff);
+        diff.apply(&mut nodes.ingress);
         assert_eq!(nodes.ingress, [by_hand]);
-        assert!(node_rules(&nodes, "a", None).is_empty());
+        assert!(diff_of(&nodes, "a", None).is_empty());
     }
 
     #[test]
     fn health_rules_are_left_out_where_everybody_may_reach_the_same_ports() {
-        let diff = node_rules(&group(&[]), "a", Some(&rules(30080, 30080, ALL)));
+        let diff = diff_of(&group(&[]), "a", Some(&rules(30080, 30080, ALL)));
         assert_eq!(diff.add, [client("a", 30080, ALL), mtu(ALL)]);
         let udp = NodeRules { client_ports: [("udp", 30080)].into(), ..rules(30080, 30080, ALL) };
-        let diff = node_rules(&group(&[]), "a", Some(&udp));
+        let diff = diff_of(&group(&[]), "a", Some(&udp));
         assert_eq!(
             diff.add.iter().map(|rule| rule.traffic.to_string()).collect::<Vec<_>>(),
             ["udp 30080 from 0.0.0.0/0", "tcp 30080 from 10.0.0.0/24", "icmp 3-4 from 0.0.0.0/0"]
@@ -292,18 +324,18 @@ mod tests {
     fn a_shared_health_rule_stays_until_the_last_load_balancer_goes() {
         let mut nodes = group(&[]);
         for (name, port) in [("a", 30080), ("b", 30081)] {
-            let diff = node_rules(&nodes, name, Some(&rules(port, 10256, ALL)));
-            apply(&mut nodes, &diff);
+            let diff = diff_of(&nodes, name, Some(&rules(port, 10256, ALL)));
+            diff.apply(&mut nodes.ingress);
         }
         assert_eq!(nodes.ingress.iter().filter(|rule| rule.traffic.ports == Some((10256, 10256))).count(), 1);
-        let diff = node_rules(&nodes, "a", None);
+        let diff = diff_of(&nodes, "a", None);
         assert_eq!(diff, IngressDiff { add: vec![], remove: vec![client("a", 30080, ALL)] });
-        apply(&mut nodes, &diff);
+        diff.apply(&mut nodes.ingress);
         // What is left of "a" is settled, although its description is ours.
-        assert!(node_rules(&nodes, "a", None).is_empty());
-        assert!(node_rules(&nodes, "b", Some(&rules(30081, 10256, ALL))).is_empty());
-        let diff = node_rules(&nodes, "b", None);
-        apply(&mut nodes, &diff);
+        assert!(diff_of(&nodes, "a", None).is_empty());
+        assert!(diff_of(&nodes, "b", Some(&rules(30081, 10256, ALL))).is_empty());
+        let diff = diff_of(&nodes, "b", None);
+        diff.apply(&mut nodes.ingress);
         assert_eq!(nodes.ingress, []);
     }
 
@@ -316,7 +348,7 @@ mod tests {
             mtu(ALL),
             mtu("192.0.2.0/24"),
         ]);
-        let diff = node_rules(&nodes, "a", None);
+        let diff = diff_of(&nodes, "a", None);
         assert_eq!(diff.remove, [client("a", 30080, "192.0.2.0/24"), health("a", 30080), mtu("192.0.2.0/24")]);
     }
 
@@ -324,22 +356,22 @@ mod tests {
     fn a_change_of_ports_and_ranges_replaces_rules() {
         let mut nodes = group(&[]);
         for wanted in [rules(30080, 30080, "192.0.2.0/24"), rules(30090, 32000, ALL), rules(30090, 30090, ALL)] {
-            let diff = node_rules(&nodes, "a", Some(&wanted));
-            apply(&mut nodes, &diff);
-            assert!(node_rules(&nodes, "a", Some(&wanted)).is_empty());
+            let diff = diff_of(&nodes, "a", Some(&wanted));
+            diff.apply(&mut nodes.ingress);
+            assert!(diff_of(&nodes, "a", Some(&wanted)).is_empty());
         }
         // The last change needs no health rule any more; upstream leaves the one that is there until the load balancer goes.
         assert_eq!(nodes.ingress, [client("a", 30090, ALL), health("a", 32000), mtu(ALL)]);
-        let diff = node_rules(&nodes, "a", None);
-        apply(&mut nodes, &diff);
+        let diff = diff_of(&nodes, "a", None);
+        diff.apply(&mut nodes.ingress);
         assert_eq!(nodes.ingress, []);
     }
 
     #[test]
     fn rules_of_others_are_left_alone() {
         let nodes = group(&[client("b", 30081, ALL), health("b", 30081), mtu(ALL)]);
-        assert!(node_rules(&nodes, "a", None).is_empty());
-        let diff = node_rules(&nodes, "a", Some(&rules(30080, 30080, ALL)));
+        assert!(diff_of(&nodes, "a", None).is_empty());
+        let diff = diff_of(&nodes, "a", Some(&rules(30080, 30080, ALL)));
         assert_eq!(diff, IngressDiff { add: vec![client("a", 30080, ALL)], remove: vec![] });
     }
 }

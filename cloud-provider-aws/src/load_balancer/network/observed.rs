@@ -11,40 +11,44 @@ use futures::{future::try_join_all, try_join};
 use super::{
     Network, addresses, attributes,
     desired::{Desired, INSTANCE, Wanted},
+    neighbours::Neighbours,
     ports::Port,
 };
 use crate::{
     client::{
         elbv2::{Attributes, Listener, LoadBalancer, Target, TargetGroup},
-        network::{SecurityGroup, Tags},
+        network::{SecurityGroup, Subnet, Tags},
     },
     cluster_id::ClusterId,
     load_balancer::{change_of_type, names::TargetGroupName},
 };
-
-const NETWORK: &str = "network";
 
 /// What is.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observed {
     /// The load balancer.
     pub(super) load_balancer: Option<LoadBalancer>,
-    /// The IPv4 ranges of its subnets.
-    pub(super) cidrs: BTreeSet<String>,
-    /// Whether all of its subnets have an IPv6 range.
-    pub(super) ipv6: bool,
+    /// Where it stands.
+    pub(super) subnets: Vec<Subnet>,
+    /// Where it shall stand.
+    pub(super) goal: Vec<Subnet>,
+    /// Whether it follows changes of subnets and addresses.
+    pub(super) moves: bool,
     /// Whether it is to have addresses of both families, as far as what there is decides that.
     pub(super) dual_stack: bool,
     /// The tags of it, its listeners and target groups, by ARN, where they are read.
     pub(super) tags: Option<BTreeMap<String, Tags>>,
     /// Its listeners; not read where only backends are looked at.
     pub(super) listeners: Vec<Listener>,
-    /// Its target groups, and those that were left over; the latter only where some are missing, or for removal.
+    /// Its target groups, and those that were left over. The latter are looked for on removal, where one is missing, after a
+    /// round in which a step failed, and where all are listed anyway.
     pub(super) groups: Vec<Group>,
     /// Its attributes.
     pub(super) attributes: Attributes,
     /// The security groups of the VPC.
     pub(super) security_groups: Arc<Vec<SecurityGroup>>,
+    /// The other load balancers, where they matter for the rules of nodes.
+    pub(super) neighbours: Arc<Neighbours>,
 }
 
 /// A target group.
@@ -94,6 +98,19 @@ fn serves(group: &TargetGroup, port: &Port) -> bool {
         && check.interval == wanted.interval
 }
 
+/// Whether a load balancer has the scheme that is wanted now. It keeps the one it was made with, and subnets that are chosen
+/// for another one are not for it.
+fn has_scheme(balancer: &LoadBalancer, wanted: &Wanted) -> bool {
+    let same = balancer.internal == wanted.load_balancer.internal;
+    if !same {
+        tracing::warn!(
+            load_balancer = balancer.name,
+            "the annotation of its scheme has changed, which a load balancer cannot: it stays in its subnets"
+        );
+    }
+    same
+}
+
 /// Whether a target group was made for a service and is used by no load balancer that exists. It may still name one of the
 /// service's own that is gone: AWS takes a moment to forget it.
 fn is_leftover(group: &TargetGroup, cluster: &ClusterId, desired: &Desired, vpc: &str) -> bool {
@@ -117,7 +134,7 @@ impl Network {
     /// The network load balancer of a service, if it is one.
     pub(super) fn network(name: &str, found: Option<LoadBalancer>) -> Result<Option<LoadBalancer>> {
         match found {
-            Some(other) if other.kind != NETWORK => {
+            Some(other) if !other.is_network() => {
                 let problem = format!(
                     "NLB '{name}' could not be found: the load balancer of this name is of type {}",
                     other.kind
@@ -132,7 +149,12 @@ impl Network {
     pub(super) async fn observe_wanted(&self, desired: &Desired, wanted: &Wanted, mode: Mode) -> Result<Observed> {
         let (client, listings) = (self.shared.client(), self.shared.listings());
         let security_groups = self.shared.groups().await?;
+        let merged = wanted.node_rules.as_ref().map(|rules| rules.merged);
+        let matter = merged.is_some_and(|merged| security_groups.iter().any(|it| Neighbours::matter(it, merged)));
         let mut observed = Observed { security_groups, ..Observed::default() };
+        if matter {
+            observed.neighbours = Arc::new(Neighbours::of(&listings.current_target_groups(client).await?));
+        }
         let found = listings.network(client, &desired.name).await?;
         let Some(balancer) = Self::network(&desired.name, found)? else {
             if mode == Mode::Backends {
@@ -141,6 +163,7 @@ impl Network {
             if !self.shared.settings().allow_load_balancer_type_change {
                 self.refuse_change_of_type(&desired.name).await?;
             }
+            observed.goal.clone_from(&wanted.subnets.chosen);
             observed.dual_stack = addresses::dual_stack(wanted, &observed, true)?;
             observed.groups = self.leftovers(desired).await?;
             self.read_groups(&mut observed, wanted).await?;
@@ -148,10 +171,13 @@ impl Network {
         };
         let arn = &balancer.arn;
         let subnets: Vec<String> = balancer.subnets.iter().map(|mapping| mapping.subnet.clone()).collect();
-        let subnets = self.shared.subnets_by_id(&subnets).await?;
-        observed.cidrs = addresses::cidrs(&subnets);
-        observed.ipv6 = addresses::all_ipv6(&subnets);
-        if observed.cidrs.is_empty() {
+        observed.subnets = self.shared.subnets_by_id(&subnets).await?;
+        observed.moves = wanted.moves && mode != Mode::Backends && has_scheme(&balancer, wanted);
+        observed.goal = match observed.moves {
+            true => wanted.subnets.keeping(&observed.subnets),
+            false => observed.subnets.clone(),
+        };
+        if addresses::cidrs(&observed.subnets).is_empty() {
             return Err(Error::transient(format!("did not find ensured subnets on LB {}", desired.name)));
         }
         let (cluster, vpc) = (self.shared.cluster_id(), self.shared.vpc());
@@ -178,7 +204,7 @@ impl Network {
             observed.tags = self.tags(&observed, wanted).await?;
         }
         self.read_groups(&mut observed, wanted).await?;
-        if mode != Mode::Backends {
+        if mode == Mode::Full {
             self.note_settled(&desired.name);
         }
         Ok(observed)
@@ -196,6 +222,7 @@ impl Network {
         };
         Ok(Observed {
             load_balancer,
+            neighbours: Arc::new(Neighbours::of(&all)),
             groups: all.into_iter().filter(belongs).map(Group::from).collect(),
             security_groups: self.shared.fresh_groups().await?,
             ..Observed::default()

@@ -1,10 +1,10 @@
 //! The steps towards a network load balancer.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use cloud_provider::{cloud, cluster::objects::Key};
 
-use super::node_rules::NodeRules;
+use super::{neighbours::Neighbours, node_rules::NodeRules};
 use crate::{
     client::{
         elbv2::{Attributes, HealthCheck, ListenerSettings, NewLoadBalancer, NewTargetGroup, SubnetMapping, Target},
@@ -45,7 +45,7 @@ pub(super) enum Step {
     DeleteListener { arn: String, port: i32, protocol: String },
     DeleteTargetGroup { name: String, arn: String },
     DeleteLoadBalancer { name: String, arn: String },
-    NodeRules { group: String, load_balancer: String, rules: Option<NodeRules>, diff: IngressDiff },
+    NodeRules { group: String, neighbours: Arc<Neighbours>, rules: Option<NodeRules>, diff: IngressDiff },
     RevokeReferences { group: String, rules: Vec<Rule> },
     DeleteSecurityGroup { id: String, name: String },
 }
@@ -145,8 +145,8 @@ impl fmt::Display for Operation {
             Step::DeleteListener { port, protocol, .. } => write!(f, "delete listener {protocol} {port}"),
             Step::DeleteTargetGroup { name, .. } => write!(f, "delete target group {name}"),
             Step::DeleteLoadBalancer { name, .. } => write!(f, "delete network load balancer {name}"),
-            Step::NodeRules { group, load_balancer, diff, .. } => {
-                write!(f, "in security group {group} of nodes, for {load_balancer},")?;
+            Step::NodeRules { group, diff, .. } => {
+                write!(f, "in security group {group} of nodes, for {},", self.balancer)?;
                 let both = !diff.add.is_empty() && !diff.remove.is_empty();
                 if !diff.add.is_empty() {
                     write!(f, " let in {}", list(&diff.add))?;

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     client::{
-        elbv2::{Attributes, Listener, LoadBalancer, NewLoadBalancer, TAGGED, TARGETS, Target},
-        network::{SecurityGroup, Tags},
+        elbv2::{Attributes, Listener, LoadBalancer, NewLoadBalancer, SubnetMapping, TAGGED, TARGETS, Target},
+        network::{SecurityGroup, Subnet, Tags},
     },
     cluster_id::ClusterId,
     load_balancer::{
@@ -36,14 +36,14 @@ pub(super) struct Cluster<'a> {
 /// The plan of one round.
 pub(super) fn plan(cluster: Cluster<'_>, desired: &Desired, observed: &Observed, mode: Mode) -> Vec<Operation> {
     let backends_only = mode == Mode::Backends;
-    let mut plan = Plan { cluster, desired, observed, backends_only, steps: Vec::new(), late: Vec::new() };
+    let mut plan = Plan { cluster, desired, observed, backends_only, steps: Vec::new(), group_attributes: Vec::new() };
     match (&desired.wanted, mode) {
         (None, _) => plan.removal(),
         (Some(wanted), Mode::Backends) => plan.backends(wanted),
         (Some(wanted), Mode::Full | Mode::DryRun) => plan.everything(wanted),
     }
     let operation = |step| Operation { key: desired.key.clone(), balancer: desired.name.clone(), step };
-    plan.steps.into_iter().chain(plan.late).map(operation).collect()
+    plan.steps.into_iter().map(operation).collect()
 }
 
 struct Plan<'a> {
@@ -52,54 +52,71 @@ struct Plan<'a> {
     observed: &'a Observed,
     backends_only: bool,
     steps: Vec<Step>,
-    /// Attributes of target groups, which need permissions that upstream's documented policy lacks: traffic flows without them.
-    late: Vec<Step>,
+    /// Attributes of target groups, for the end: they need permissions that upstream's documented policy lacks.
+    group_attributes: Vec<Step>,
 }
 
 impl<'a> Plan<'a> {
     fn everything(&mut self, wanted: &Wanted) {
         let attached = self.security_groups(wanted);
-        self.leaves_ipv6(wanted);
+        // AWS does not let it have listeners over UDP together with IPv6.
+        let over_udp = wanted.ports.iter().any(|port| port.listener.protocol.contains("UDP"));
+        if over_udp {
+            self.leaves_ipv6(wanted);
+        }
         self.clashing_listeners(wanted);
         for port in &wanted.ports {
             self.port(wanted, port);
         }
-        let kept = wanted.by_listener();
-        for listener in &self.observed.listeners {
-            let clash = clashes(wanted, listener);
-            if !clash && !kept.contains_key(&(listener.port, listener.protocol.as_str())) {
-                self.steps.push(delete_listener(listener));
-            }
-        }
-        self.unused_target_groups(wanted);
+        let moved = self.moved(wanted);
+        self.node_groups(Some(wanted), moved.is_some());
+        // Traffic flows. What comes may lack a permission or meet a quota, and ends the round then.
+        self.unused_listeners(wanted);
         let missing = missing(&wanted.attributes, &self.observed.attributes);
         if !missing.is_empty() {
             self.steps.push(Step::SetAttributes { arn: self.arn(), attributes: missing });
         }
         if let Some(balancer) = &self.observed.load_balancer {
-            self.addresses(wanted, balancer);
+            if !over_udp {
+                self.leaves_ipv6(wanted);
+            }
+            self.addresses(wanted, balancer, moved);
             self.tags(wanted, balancer);
         }
-        self.node_groups(Some(wanted));
+        self.unused_target_groups(wanted);
         self.unused_security_groups(&attached);
+        self.steps.append(&mut self.group_attributes);
     }
 
-    /// A load balancer leaves IPv6 before listeners come that AWS does not let it have with IPv6, and before its subnets may
-    /// leave IPv6.
+    fn unused_listeners(&mut self, wanted: &Wanted) {
+        let kept = wanted.by_listener();
+        let is_kept = |listener: &&Listener| {
+            kept.contains_key(&(listener.port, listener.protocol.as_str())) || clashes(wanted, listener)
+        };
+        self.steps.extend(self.observed.listeners.iter().filter(|listener| !is_kept(listener)).map(delete_listener));
+    }
+
+    /// A load balancer leaves IPv6 before its subnets may.
     fn leaves_ipv6(&mut self, wanted: &Wanted) {
         let dual_stack = self.observed.load_balancer.iter().filter(|balancer| balancer.dual_stack);
         if wanted.families != Families::AsIs && !self.observed.dual_stack {
-            self.steps.extend(
-                dual_stack.map(|balancer| Step::SetDualStack { arn: balancer.arn.clone(), dual_stack: false }),
-            );
+            self.steps
+                .extend(dual_stack.map(|balancer| Step::SetDualStack { arn: balancer.arn.clone(), dual_stack: false }));
         }
     }
 
+    /// The subnets that the load balancer moves to, where it moves.
+    fn moved(&self, wanted: &Wanted) -> Option<Vec<SubnetMapping>> {
+        let balancer = self.observed.load_balancer.as_ref().filter(|_| self.observed.moves)?;
+        addresses::moved(&wanted.load_balancer.subnets, &self.observed.goal, &balancer.subnets)
+    }
+
     /// The subnets of a load balancer, and IPv6 where it gets it.
-    fn addresses(&mut self, wanted: &Wanted, balancer: &LoadBalancer) {
-        let moved =
-            if wanted.moves { addresses::moved(&wanted.load_balancer.subnets, &balancer.subnets) } else { None };
-        self.steps.extend(moved.map(|subnets| Step::SetSubnets { arn: balancer.arn.clone(), subnets }));
+    fn addresses(&mut self, wanted: &Wanted, balancer: &LoadBalancer, moved: Option<Vec<SubnetMapping>>) {
+        if let Some(subnets) = moved {
+            self.steps.push(Step::SetSubnets { arn: balancer.arn.clone(), subnets });
+            self.left_subnets(wanted);
+        }
         if wanted.families != Families::AsIs && self.observed.dual_stack && !balancer.dual_stack {
             self.steps.push(Step::SetDualStack { arn: balancer.arn.clone(), dual_stack: true });
         }
@@ -137,7 +154,7 @@ impl<'a> Plan<'a> {
                 self.targets(wanted, port, Some(group));
             }
         }
-        self.node_groups(Some(wanted));
+        self.node_groups(Some(wanted), false);
     }
 
     fn removal(&mut self) {
@@ -149,7 +166,7 @@ impl<'a> Plan<'a> {
         for Group { group, .. } in &observed.groups {
             self.steps.push(Step::DeleteTargetGroup { name: group.name.clone(), arn: group.arn.clone() });
         }
-        self.node_groups(None);
+        self.node_groups(None, false);
         self.unused_security_groups(&BTreeSet::new());
     }
 
@@ -228,7 +245,7 @@ impl<'a> Plan<'a> {
         let defaults = attributes::defaults();
         let attributes = missing(&wanted.group_attributes, group.map_or(&defaults, |group| &group.attributes));
         if !attributes.is_empty() {
-            self.late.push(Step::SetTargetGroupAttributes { group: reference(port, group), attributes });
+            self.group_attributes.push(Step::SetTargetGroupAttributes { group: reference(port, group), attributes });
         }
         self.targets(wanted, port, group);
         let settings = port.listener.clone();
@@ -279,31 +296,48 @@ impl<'a> Plan<'a> {
         );
     }
 
-    /// Rules for clients and health checks in the nodes' groups; in all others that have some of ours, none any more.
-    fn node_groups(&mut self, wanted: Option<&Wanted>) {
-        if self.cluster.keep_node_groups {
-            return;
+    /// Rules for clients and health checks in the nodes' groups; in all others that have some of ours, none any more. Where
+    /// the load balancer `moves`, health checks come from where it stands as well as from where it is going.
+    fn node_groups(&mut self, wanted: Option<&Wanted>, moves: bool) {
+        let leaving = if moves { self.observed.subnets.as_slice() } else { &[] };
+        let rules = wanted.and_then(|wanted| self.rules(wanted, leaving));
+        for group in self.observed.security_groups.iter() {
+            self.rules_of_group(wanted, group, rules.as_ref());
         }
+    }
+
+    /// What only the subnets need in which the load balancer stood before.
+    fn left_subnets(&mut self, wanted: &Wanted) {
+        let (before, after) = (self.rules(wanted, &self.observed.subnets), self.rules(wanted, &[]));
+        for group in self.observed.security_groups.iter().filter(|group| wanted.node_groups.contains(&group.id)) {
+            let written = node_rules(group, &self.desired.name, &self.observed.neighbours, before.as_ref());
+            let mut group = group.clone();
+            written.apply(&mut group.ingress);
+            self.rules_of_group(Some(wanted), &group, after.as_ref());
+        }
+    }
+
+    /// The rules for where the load balancer shall stand, and for some other subnets.
+    fn rules(&self, wanted: &Wanted, others: &[Subnet]) -> Option<NodeRules> {
         let observed = self.observed;
-        let rules = wanted.and_then(|wanted| {
-            let stays = observed.load_balancer.is_some() && (self.backends_only || !wanted.moves);
-            let subnets = if stays { &observed.cidrs } else { &wanted.cidrs };
-            let rules = wanted.node_rules.clone()?;
-            let source = if rules.merged { self.own_source(wanted) } else { None };
-            Some(NodeRules { subnets: subnets.clone(), dual_stack: observed.dual_stack, source, ..rules })
-        });
-        for group in observed.security_groups.iter() {
-            let is_node_group = wanted.is_some_and(|wanted| wanted.node_groups.contains(&group.id));
-            let rules = rules.as_ref().filter(|_| is_node_group);
-            let diff = node_rules(group, &self.desired.name, rules);
-            if !diff.is_empty() {
-                self.steps.push(Step::NodeRules {
-                    group: group.id.clone(),
-                    load_balancer: self.desired.name.clone(),
-                    rules: rules.cloned(),
-                    diff,
-                });
-            }
+        let rules = wanted.node_rules.clone()?;
+        let source = if rules.merged { self.own_source(wanted) } else { None };
+        let subnets = &addresses::cidrs(&observed.goal) | &addresses::cidrs(others);
+        Some(NodeRules { subnets, dual_stack: observed.dual_stack, source, ..rules })
+    }
+
+    fn rules_of_group(&mut self, wanted: Option<&Wanted>, group: &SecurityGroup, rules: Option<&NodeRules>) {
+        let is_node_group = wanted.is_some_and(|wanted| wanted.node_groups.contains(&group.id));
+        let rules = rules.filter(|_| is_node_group);
+        let neighbours = &self.observed.neighbours;
+        let diff = node_rules(group, &self.desired.name, neighbours, rules);
+        if !diff.is_empty() && !self.cluster.keep_node_groups {
+            self.steps.push(Step::NodeRules {
+                group: group.id.clone(),
+                neighbours: neighbours.clone(),
+                rules: rules.cloned(),
+                diff,
+            });
         }
     }
 
@@ -351,6 +385,7 @@ impl<'a> Plan<'a> {
             || (group.name.starts_with(&prefix) && self.observed.attached().contains(&group.id));
         named
             && self.cluster.id.owns(&group.tags).unwrap_or_default()
+            && !group.tags.contains_key(names::LOAD_BALANCER_CONTROLLER_TAG)
             && !self.desired.foreign_groups.contains(&group.id)
     }
 

@@ -130,8 +130,16 @@ fn port(service: &Service, port: &ServicePort, ssl: &SslPorts, check: &HealthChe
     Port { listener, group }
 }
 
+/// The port of the health checks of targets that serve `port`; none where it cannot be read.
+pub(super) fn checked(check: &HealthCheck, port: i32) -> Option<i32> {
+    match check.port.as_str() {
+        TRAFFIC_PORT => Some(port),
+        other => other.parse().ok(),
+    }
+}
+
 /// What a listener or target group of this protocol is to a security group. TLS is TCP to EC2.
-fn transports(protocol: &str) -> &'static [&'static str] {
+pub(super) fn transports(protocol: &str) -> &'static [&'static str] {
     match protocol {
         "UDP" => &["udp"],
         BOTH => &["tcp", "udp"],
@@ -161,10 +169,7 @@ pub(super) fn ingress(ports: &[Port], ranges: &BTreeSet<IpNet>, dual_stack: bool
 /// What the nodes have to let in, without the ranges of the load balancer's own subnets.
 pub(super) fn node_rules(ports: &[Port], ranges: &BTreeSet<IpNet>) -> NodeRules {
     let groups = || ports.iter().map(|port| &port.group);
-    let checked = |group: &NewTargetGroup| match group.health_check.port.as_str() {
-        TRAFFIC_PORT => Some(group.port),
-        port => port.parse().ok(),
-    };
+    let checked = |group: &NewTargetGroup| checked(&group.health_check, group.port);
     let client_ports =
         |group: &NewTargetGroup| transports(&group.protocol).iter().map(|it| (*it, group.port)).collect::<Vec<_>>();
     NodeRules {

@@ -7,7 +7,7 @@ use cloud_provider::{
 use cloud_provider_aws_simulator::Seed;
 use serde_json::{Value, json};
 
-use super::{UID, driver, edited, families, follows, udp, web, with_ipv6};
+use super::{NOTHING, UID, driver, edited, families, follows, udp, web, with_ipv6};
 use crate::{
     driver::{Driver, NODES, service, tcp},
     support::Setup,
@@ -47,7 +47,10 @@ async fn proxy_protocol_and_attributes_follow_their_annotations() {
     ];
     driver.settle(&web(&both)).await;
     assert_eq!(attributes(&driver), [(json!("false"), json!("false")), (json!("false"), json!("false"))]);
-    driver.settle(&web(&[])).await;
+    driver.settle(&web(&[("target-group-attributes", "")])).await;
+    assert_eq!(attributes(&driver), [(json!("false"), json!("true")), (json!("false"), json!("true"))]);
+    driver.settle(&web(&[("proxy-protocol", "*")])).await;
+    driver.settle(&web(&[("proxy-protocol", "")])).await;
     assert_eq!(attributes(&driver), [(json!("false"), json!("true")), (json!("false"), json!("true"))]);
     let error = driver.sync(&web(&[("proxy-protocol", "on")])).await.unwrap_err();
     assert!(error.contains("the only value supported currently is '*'"), "{error}");
@@ -57,6 +60,28 @@ async fn proxy_protocol_and_attributes_follow_their_annotations() {
     driver.sync(&web(&[])).await.unwrap();
     driver.sync(&web(&[])).await.unwrap();
     assert!(driver.sync(&web(&[("proxy-protocol", "*")])).await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_set_otherwise_stays_where_annotations_say_nothing() {
+    let mut driver = with_ipv6("").await;
+    driver.settle(&web(&[])).await;
+    let mut state = driver.cluster.handle.state();
+    for balancer in state["load_balancers"].as_object_mut().unwrap().values_mut() {
+        balancer["ip_address_type"] = json!("dualstack");
+    }
+    for group in state["target_groups"].as_object_mut().unwrap().values_mut() {
+        group["attributes"]["proxy_protocol_v2.enabled"] = json!("true");
+        group["attributes"]["preserve_client_ip.enabled"] = json!("false");
+    }
+    driver.cluster.handle.set_state(state).unwrap();
+    driver.reconfigure(EXTENSIONS);
+    driver.sync(&web(&[])).await.unwrap();
+    assert_eq!(driver.writes(), NOTHING);
+    driver.settle(&web(&[("proxy-protocol", "*"), ("ip-address-type", "ipv4")])).await;
+    let groups = driver.all("target_groups");
+    assert!(groups.iter().all(|group| group["attributes"]["preserve_client_ip.enabled"] == "false"), "{groups:?}");
+    assert_eq!(families(&driver), "ipv4");
 }
 
 #[tokio::test]
@@ -138,6 +163,10 @@ async fn load_balancers_follow_the_ip_families_of_their_services() {
     assert_eq!(families(&driver), "ipv4");
     driver.settle(&edited(&[("ip-address-type", "dualstack")], |_| {})).await;
     assert_eq!(families(&driver), "dualstack");
+    // One family is what services have that say nothing.
+    driver.settle(&edited(&[], |_| {})).await;
+    assert_eq!(families(&driver), "dualstack");
+    driver.remove(&service).await.unwrap();
     driver.settle(&edited(&[], |_| {})).await;
     assert_eq!(families(&driver), "ipv4");
     driver.remove(&service).await.unwrap();
@@ -169,6 +198,17 @@ async fn both_families_are_preferred_only_where_they_can_be_had() {
     let driver = self::driver(EXTENSIONS).await;
     driver.settle(&dual_stack("PreferDualStack", &[], &[])).await;
     assert_eq!(families(&driver), "ipv4");
+}
+
+#[tokio::test]
+async fn ipv6_goes_before_a_port_over_udp_comes() {
+    let driver = with_ipv6(EXTENSIONS).await;
+    let mut service = dual_stack("PreferDualStack", &[], &[]);
+    driver.settle(&service).await;
+    assert_eq!(families(&driver), "dualstack");
+    service.spec.ports.push(serde_json::from_value(udp(53, 30053)).unwrap());
+    driver.settle(&service).await;
+    assert_eq!((families(&driver).as_str(), driver.listeners()), ("ipv4", vec!["TCP 80".into(), "UDP 53".into()]));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! `MergeNodeSecurityGroupRules`: many load balancers and one group of nodes.
 
-use cloud_provider::cluster::objects::Service;
+use std::collections::BTreeSet;
+
+use cloud_provider::cluster::objects::{Object as _, Service};
 use cloud_provider_aws_simulator::{Effect, Fault};
 use serde_json::{Value, json};
 
@@ -88,6 +90,122 @@ async fn merging_leaves_rules_alone_as_long_as_there_is_room_and_can_be_taken_ba
         driver.sync(service).await.unwrap();
         assert_eq!(driver.writes(), NOTHING);
     }
+}
+
+/// All rules of the nodes' group, in no order.
+fn ingress(driver: &Driver) -> BTreeSet<String> {
+    let rules = driver.belongings()["security_groups"][NODES]["ingress"].clone();
+    rules.as_array().unwrap().iter().map(ToString::to_string).collect()
+}
+
+/// Whether clients come in on a node port.
+fn is_open(driver: &Driver, port: i64) -> bool {
+    let rules = driver.belongings()["security_groups"][NODES]["ingress"].clone();
+    rules.as_array().unwrap().iter().any(|rule| {
+        let within = rule["from_port"].as_i64().is_some_and(|first| first <= port)
+            && rule["to_port"].as_i64().is_some_and(|last| port <= last);
+        within && rule["protocol"] == "tcp" && rule["source"] == json!({"ipv4": "192.0.2.0/24"})
+    })
+}
+
+const MERGE: &str = "[Global]\nMergeNodeSecurityGroupRules";
+
+#[tokio::test]
+async fn what_was_taken_out_to_make_room_is_put_back_when_aws_refuses() {
+    let driver = driver(MERGE).await;
+    let services: Vec<Service> = (0..8).map(|number| numbered(number, false, restricted)).collect();
+    for service in &services[..7] {
+        driver.sync(service).await.unwrap();
+    }
+    let before = ingress(&driver);
+    let refusal = Fault::error("EC2.AuthorizeSecurityGroupIngress", "RulesPerSecurityGroupLimitExceeded");
+    driver.cluster.handle.fault(refusal.times(1));
+    driver.sync(&services[7]).await.unwrap_err();
+    assert!(driver.cluster.count("EC2.RevokeSecurityGroupIngress") > 0, "there was no room");
+    assert_eq!(ingress(&driver), before);
+}
+
+#[tokio::test]
+async fn merged_rules_stay_where_single_ones_do_not_fit() {
+    let mut driver = driver(MERGE).await;
+    let services: Vec<Service> = (0..8).map(|number| numbered(number, false, restricted)).collect();
+    for service in &services {
+        driver.sync(service).await.unwrap();
+    }
+    driver.reconfigure("");
+    let mut refused = 0;
+    for service in &services {
+        refused += usize::from(driver.sync(service).await.is_err());
+        for port in (0..8).flat_map(|number| [30000 + number, 32700 - number]) {
+            assert!(is_open(&driver, port), "{port}");
+        }
+    }
+    assert!(refused > 0);
+    // With one less there is room, and nothing is left of the merged rules.
+    driver.remove(&services[7]).await.unwrap();
+    for service in &services[..7] {
+        driver.sync(service).await.unwrap();
+    }
+    let left: Vec<String> = ingress(&driver).into_iter().filter(|rule| rule.contains("nlb/health\"")).collect();
+    assert!(left.is_empty() && !is_open(&driver, 31000), "{left:?}");
+    for service in &services[..7] {
+        driver.sync(service).await.unwrap();
+        assert_eq!(driver.writes(), NOTHING);
+    }
+}
+
+#[tokio::test]
+async fn ranges_spare_the_ports_of_load_balancers_that_a_security_group_guards() {
+    const GUARDED: &str = "[Global]\nMergeNodeSecurityGroupRules\nNLBSecurityGroupMode=Managed";
+    let guarded = numbered(500, false, restricted);
+    let more = |number: i32| {
+        numbered(number, false, |object| {
+            restricted(object);
+            object["spec"]["ports"].as_array_mut().unwrap().push(tcp(8080, 31000 + number));
+        })
+    };
+    let services: Vec<Service> = (0..7).map(|number| numbered(number, false, restricted)).collect();
+    for guarded_first in [true, false] {
+        let mut driver = driver(MERGE).await;
+        for service in &services {
+            driver.sync(service).await.unwrap();
+        }
+        if !guarded_first {
+            driver.sync(&more(6)).await.unwrap();
+            assert!(is_open(&driver, 30500), "a range reaches over a port that nobody has");
+        }
+        driver.reconfigure(GUARDED);
+        driver.sync(&guarded).await.unwrap();
+        for service in services[..6].iter().chain([&more(6)]) {
+            driver.sync(service).await.unwrap();
+        }
+        assert!(driver.rules(NODES) < 40, "they are merged");
+        assert!(!is_open(&driver, 30500) && !is_open(&driver, 32200) && is_open(&driver, 31006));
+        for service in services[..6].iter().chain([&more(6), &guarded]) {
+            driver.sync(service).await.unwrap();
+            assert_eq!(driver.writes(), NOTHING);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_gone_does_not_come_back_with_a_stale_read() {
+    let driver = driver(MERGE).await;
+    let services: Vec<Service> = (0..8).map(|number| numbered(number, false, restricted)).collect();
+    for service in &services[..7] {
+        driver.sync(service).await.unwrap();
+    }
+    driver.cluster.handle.stale_reads("EC2.DescribeSecurityGroups", 60_000);
+    let _ = driver.remove(&services[3]).await;
+    let _ = driver.sync(&services[7]).await;
+    driver.cluster.handle.stale_reads("EC2.DescribeSecurityGroups", 0);
+    let owner = "client=a0000000322223333444455555555555";
+    let left: Vec<String> = ingress(&driver).into_iter().filter(|rule| rule.contains(owner)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    for service in services.iter().filter(|service| service.uid() != services[3].uid()) {
+        driver.sync(service).await.unwrap();
+    }
+    assert!(is_open(&driver, 30007) && !is_open(&driver, 30003));
 }
 
 #[tokio::test]

@@ -101,6 +101,7 @@ async fn converged_without_options() -> (Driver, Service) {
     driver.reconfigure(ALL);
     let annotations = [
         ("additional-resource-tags", "team=b"),
+        ("cross-zone-load-balancing-enabled", "true"),
         ("healthcheck-timeout", "5"),
         ("proxy-protocol", "*"),
         ("ip-address-type", "dualstack"),
@@ -130,6 +131,26 @@ async fn one_failure_after_each_write_of_the_options_changes_nothing_in_the_end(
             driver.remove(&service).await.unwrap();
             assert_eq!(shape(&driver), [0, 0, 0, 0, 2, 1], "{action}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_for_an_option_keeps_no_traffic_away() {
+    let refused = ["SetSubnets", "SetIpAddressType", "AddTags", "ModifyTargetGroupAttributes"];
+    for action in refused.into_iter().chain(["ModifyLoadBalancerAttributes", "DeleteTargetGroup"]) {
+        let (driver, service) = converged_without_options().await;
+        let action = format!("ELBv2.{action}");
+        driver.cluster.handle.fault(Fault::error(&action, "AccessDenied"));
+        let error = driver.sync(&service).await.unwrap_err();
+        assert_eq!(driver.targets().get("TCP 30081"), Some(&2), "{error}");
+        let rules = driver.belongings()["security_groups"][NODES]["ingress"].clone();
+        let is_open = |rule: &Value| rule["from_port"] == 30081 && rule["source"] == json!({"ipv4": "0.0.0.0/0"});
+        assert!(rules.as_array().unwrap().iter().any(is_open), "{error}: {rules}");
+        let group = driver.all("listeners")[0]["target_group"].as_str().unwrap().to_owned();
+        assert_eq!(driver.belongings()["target_groups"][group]["port"], 30081, "{error}");
+        driver.cluster.handle.clear_faults();
+        driver.settle(&service).await;
+        assert_eq!(driver.all("target_groups").len(), 1);
     }
 }
 

@@ -1,9 +1,10 @@
 //! What network load balancers follow after they were made: tags, subnets and addresses.
 
 use cloud_provider::cluster::objects::Object as _;
+use cloud_provider_aws_simulator::{Fault, Policy, Seed};
 use serde_json::{Value, json};
 
-use super::{NOTHING, SUBNETS, edited, follows, web};
+use super::{NOTHING, SUBNETS, driver, edited, follows, web};
 use crate::{
     driver::{Driver, NODES},
     support::Setup,
@@ -57,10 +58,68 @@ async fn health_checks_come_from_the_subnets_of_a_load_balancer_that_moved() {
         edited(&[("subnets", subnets)], |service| service["spec"]["loadBalancerSourceRanges"] = json!(["192.0.2.0/24"]))
     };
     let (driver, changes) = follows("ReconcileLoadBalancerSubnets", &ranges(SUBNETS[0]), &ranges(SUBNETS[1])).await;
-    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert_eq!(changes.len(), 3, "{changes:?}");
     let nodes = &driver.belongings()["security_groups"][NODES]["ingress"];
     let text = nodes.to_string();
     assert!(text.contains("10.0.32.0/19") && !text.contains("10.0.0.0/19"), "{text}");
+}
+
+#[tokio::test]
+async fn health_checks_reach_the_nodes_as_long_as_a_move_is_refused() {
+    let ranges = |subnets: &str| {
+        edited(&[("subnets", subnets)], |service| service["spec"]["loadBalancerSourceRanges"] = json!(["192.0.2.0/24"]))
+    };
+    let driver = driver("[Global]\nReconcileLoadBalancerSubnets").await;
+    driver.settle(&ranges(SUBNETS[0])).await;
+    driver.cluster.handle.fault(Fault::error("ELBv2.SetSubnets", "InvalidSubnet").times(1));
+    driver.sync(&ranges(SUBNETS[1])).await.unwrap_err();
+    let has = |range: &str| driver.belongings()["security_groups"][NODES]["ingress"].to_string().contains(range);
+    assert!(has("10.0.0.0/19") && has("10.0.32.0/19"));
+    driver.settle(&ranges(SUBNETS[1])).await;
+    assert!(!has("10.0.0.0/19") && has("10.0.32.0/19"));
+}
+
+#[tokio::test]
+async fn a_load_balancer_keeps_its_subnets_when_the_annotation_of_its_scheme_changes() {
+    for config in ["[Global]\nReconcileLoadBalancerSubnets", super::ALL] {
+        let driver = driver(config).await;
+        driver.settle(&web(&[])).await;
+        for changed in
+            [web(&[("internal", "true")]), web(&[("internal", "true"), ("subnets", "subnet-0a1b2c3d4e5f62001")])]
+        {
+            driver.sync(&changed).await.unwrap();
+            assert_eq!(driver.writes(), NOTHING);
+        }
+        let internal = web(&[("internal", "true")]);
+        driver.remove(&internal).await.unwrap();
+        driver.settle(&internal).await;
+        driver.sync(&web(&[])).await.unwrap();
+        assert_eq!(driver.writes(), NOTHING);
+    }
+}
+
+#[tokio::test]
+async fn a_subnet_that_may_be_chosen_stays_although_its_zone_has_a_better_one() {
+    let mut seed = Seed::cluster("demo", 2);
+    let mut better = seed.subnets.iter().find(|subnet| subnet.id == SUBNETS[0]).unwrap().clone();
+    better.id = "subnet-0".into();
+    better.cidr = "10.0.240.0/24".parse().unwrap();
+    for table in seed.route_tables.iter_mut().filter(|table| table.subnets.contains(SUBNETS[0])) {
+        table.subnets.insert(better.id.clone());
+    }
+    seed.subnets.push(better);
+    let config = "[Global]\nReconcileLoadBalancerSubnets";
+    let driver = Driver::with(Setup { seed, config, policy: Policy::all(), ..Setup::default() }).await;
+    let zone_a = |driver: &Driver| driver.all("load_balancers")[0]["subnets"][0]["subnet"].clone();
+    driver.settle(&web(&[("subnets", &SUBNETS.join(","))])).await;
+    driver.sync(&web(&[])).await.unwrap();
+    assert_eq!((driver.writes().as_slice(), zone_a(&driver)), (NOTHING, json!(SUBNETS[0])));
+    // A new one gets it, and so does one that is told to.
+    driver.settle(&web(&[("subnets", &["subnet-0", SUBNETS[1], SUBNETS[2]].join(","))])).await;
+    assert_eq!(zone_a(&driver), "subnet-0");
+    driver.remove(&web(&[])).await.unwrap();
+    driver.settle(&web(&[])).await;
+    assert_eq!(zone_a(&driver), "subnet-0");
 }
 
 #[tokio::test]
