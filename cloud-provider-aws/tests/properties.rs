@@ -2,12 +2,14 @@
 //! build; `PROPTEST_CASES` raises the bound.
 
 use cloud_provider::cluster::objects::{Node, Service};
+use cloud_provider_aws::config;
 use cloud_provider_aws::load_balancer::annotations::{self, ALL, Kind, SslPorts};
 use cloud_provider_aws::load_balancer::health_check::{self, ProbeMode};
 use cloud_provider_aws::load_balancer::names::{self, TargetGroupName};
 use cloud_provider_aws::provider_id::{self, InstanceId, ProviderId};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 /// A value as operators write them, and as they should not.
@@ -23,7 +25,7 @@ fn value() -> impl Strategy<Value = String> {
 
 /// A service with any of our annotations.
 fn service() -> impl Strategy<Value = Service> {
-    let chosen = vec((proptest::sample::select(ALL), value()), 0..10);
+    let chosen = vec((select(ALL), value()), 0..10);
     let policy = prop_oneof![Just("Cluster"), Just("Local")];
     (chosen, policy, any::<u16>()).prop_map(|(chosen, policy, health_check_port)| {
         let annotations: Map<String, Value> =
@@ -36,12 +38,44 @@ fn service() -> impl Strategy<Value = Service> {
     })
 }
 
+/// A cloud config of our keys and of others, with sections and values as they should not be.
+fn cloud_config() -> impl Strategy<Value = String> {
+    let known = select(config::keys::GLOBAL).prop_map(|key| key.name.to_owned());
+    let overridden = select(config::keys::SERVICE_OVERRIDE).prop_map(|key| key.name.to_owned());
+    let key = prop_oneof![6 => known, 2 => overridden, 1 => "[a-zA-Z-]{1,12}"];
+    let section = prop_oneof![4 => Just("[Global]".to_owned()), 2 => "\\[ServiceOverride \"[0-9]?\"\\]", 1 => "\\[?[a-z \"]{0,8}\\]?"];
+    let line = prop_oneof![
+        2 => section,
+        8 => (key.clone(), value()).prop_map(|(key, value)| format!("{key} = {value}")),
+        1 => key,
+        1 => "[;#\"\\\\=]{0,4}.{0,12}",
+    ];
+    prop_oneof![8 => vec(line, 0..10).prop_map(|lines| lines.join("\n")), 1 => any::<String>()]
+}
+
 fn uid() -> impl Strategy<Value = String> {
     "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 }
 
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn cases(least: u32) -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.max(least), ..usual }
+}
+
+proptest! {
+    #![proptest_config(cases(2_000))]
+
+    #[test]
+    fn no_cloud_config_makes_the_parser_panic(text in cloud_config()) {
+        match config::parse(Some(&text)) {
+            Ok((settings, _)) => prop_assert!(settings.health_probe.shared_port > 0),
+            Err(problems) => prop_assert!(!problems.to_string().is_empty()),
+        }
+    }
 }
 
 proptest! {

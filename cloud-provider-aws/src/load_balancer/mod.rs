@@ -7,6 +7,8 @@ mod audit;
 mod classic;
 #[cfg(feature = "sdk")]
 mod elastic;
+#[cfg(all(test, feature = "sdk"))]
+mod generated;
 pub mod health_check;
 #[cfg(feature = "sdk")]
 mod listing;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing helper fails its test")]
 
+mod answers;
 mod audit;
 mod calls;
 mod driver;

@@ -11,6 +11,8 @@ mod observed;
 mod operation;
 mod plan;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -14,6 +14,8 @@ mod observed;
 mod operation;
 mod plan;
 mod ports;
+#[cfg(test)]
+mod properties;
 
 use std::{
     collections::HashSet,
