@@ -1,5 +1,7 @@
 //! Services, cloud configs and accounts for property tests: as operators have them, and as they should not.
 
+#![expect(clippy::unwrap_used, reason = "a generator that fails fails its test")]
+
 use std::sync::Arc;
 
 use cloud_provider::cluster::objects::Service;

@@ -74,7 +74,7 @@ fn mangled(document: &str, numbers: &mut Numbers) -> Vec<u8> {
     let leaves = leaves(document);
     let (start, text, text_end, end) = match leaves.get(numbers.below(leaves.len())) {
         Some(leaf) => *leaf,
-        None => return document[..document.len() / 2].as_bytes().to_vec(),
+        None => return document.as_bytes()[..document.len() / 2].to_vec(),
     };
     let with_text = |new: &str| format!("{}{new}{}", &document[..text], &document[text_end..]);
     let with_element = |new: &str| format!("{}{new}{}", &document[..start], &document[end..]);

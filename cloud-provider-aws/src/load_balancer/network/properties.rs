@@ -190,7 +190,7 @@ impl World<'_> {
             Step::NodeRules { group, rules, diff, .. } => {
                 let merged = rules.as_ref().is_some_and(|rules| rules.merged);
                 let is_node_group = self.desired.wanted.as_ref().is_some_and(|it| it.node_groups.contains(group));
-                (is_node_group || self.group(group).ingress.iter().any(|rule| is_own(rule)))
+                (is_node_group || self.group(group).ingress.iter().any(is_own))
                     && diff.add.iter().all(|rule| may_be_written(rule, merged))
                     && diff.remove.iter().all(|rule| may_be_removed(rule, merged))
             }
