@@ -104,7 +104,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`] where Nova says that there is none.
+    /// [`Kind::NotFound`](cloud_provider::error::Kind::NotFound) where Nova says that there is none.
     pub async fn server(&self, id: &str) -> Result<Server> {
         #[derive(Deserialize)]
         struct Answer {
