@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     Options,
+    at_write::Picked,
     auth::{Authorization, Credential, Signed, caller},
     calls::{Call, CallLog},
     context::{Context, later},
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) verify_signatures: bool,
     pub(crate) metadata_tokens: BTreeMap<String, Timestamp>,
     pub(crate) stale: Option<Stale>,
+    /// The write that something happens at.
+    pub(crate) picked: Picked,
     /// Fill and time of the last refill, for each of the knobs' rate limits.
     buckets: Vec<(f64, Timestamp)>,
     dice: u64,
@@ -82,6 +85,7 @@ impl Core {
             verify_signatures: options.verify_signatures,
             metadata_tokens: BTreeMap::new(),
             stale: None,
+            picked: Picked::default(),
             buckets: Vec::new(),
             dice: 0,
         };
@@ -115,6 +119,9 @@ impl Core {
 
     /// Decides a request, carries it out and logs it.
     pub(crate) fn answer(&mut self, arrival: &Arrival, now: Timestamp) -> Answer {
+        if self.picked.silent {
+            return Answer::Hang;
+        }
         let service = arrival.service;
         let request_id = request_id(self.roll(), self.roll());
         let before = self.strike(service.name(), &arrival.action, false);
@@ -123,8 +130,10 @@ impl Core {
             Some(Effect::Error { .. }) | None => self.decide(arrival, before.as_ref(), now, &mut executed),
             Some(_) => Ok(crate::xml::Xml::new()),
         };
-        let after =
-            if before.is_none() && result.is_ok() { self.strike(service.name(), &arrival.action, true) } else { None };
+        let after = match self.picked.effect.take() {
+            None if before.is_none() && result.is_ok() => self.strike(service.name(), &arrival.action, true),
+            picked => picked,
+        };
         if let Some(Effect::Error { .. }) = &after {
             result = Err(injected(service, after.as_ref()));
         }
@@ -224,7 +233,7 @@ impl Core {
         let issued = context.issued;
         request.refuse_unread()?;
         if let Some(copy) = copy {
-            self.state = copy;
+            self.carry_out(copy, &format!("{}.{}", service.name(), action.name), now)?;
         }
         self.credentials.extend(issued);
         *executed = true;

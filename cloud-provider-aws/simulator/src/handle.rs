@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    at_write::{AtWrite, Picked},
     auth::Credential,
     calls::{Call, CallLog, Count, Counts},
     context::later,
@@ -110,6 +111,24 @@ impl Handle {
     /// For so long, reads of `action` (a pattern as in [`Knobs`]) see the account as it is now.
     pub fn stale_reads(&self, action: &str, milliseconds: u64) {
         lock(&self.core).freeze(action, milliseconds, Timestamp::now());
+    }
+
+    /// Picks the `nth` write from now on that would succeed, counted from 1, and says what happens there. Only one is picked
+    /// at a time.
+    pub fn at_write(&self, nth: u64, what: AtWrite) {
+        lock(&self.core).picked = Picked::at(nth, what);
+    }
+
+    /// The action of the write that was picked, such as `ELBv2.CreateListener`, once it has come.
+    pub fn struck(&self) -> Option<String> {
+        lock(&self.core).picked.struck.clone()
+    }
+
+    /// Ends what a picked write began: calls are answered again, and reads see the account as it is.
+    pub fn resume(&self) {
+        let mut core = lock(&self.core);
+        core.picked = Picked::default();
+        core.stale = None;
     }
 
     /// Replaces what callers may do.

@@ -24,6 +24,7 @@
 //! on a copy that replaces the state only if the whole request was good. Other processes use the control endpoint below
 //! `/_simulator/`; the source of its module lists the requests.
 
+mod at_write;
 mod auth;
 mod calls;
 mod context;
@@ -59,6 +60,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub use crate::{
+    at_write::AtWrite,
     auth::Credential,
     calls::{Call, Count, Counts},
     handle::Handle,

@@ -2,7 +2,8 @@
 
 use super::{Account, SUBNETS, VPC, first, values};
 use crate::{
-    Effect, Fault, Omission, Options, Policy, RateLimit, Seed, core::Answer, model::InstanceState, service::Service,
+    AtWrite, Effect, Fault, Omission, Options, Policy, RateLimit, Seed, at_write::Picked, core::Answer,
+    model::InstanceState, service::Service,
 };
 
 fn nlb() -> Vec<(&'static str, &'static str)> {
@@ -230,4 +231,60 @@ fn seeds_of_other_regions_have_their_own_names() {
             .all(|name| name.is_empty() || name.ends_with(".eu-west-1.compute.internal"))
     );
     assert!(values(&body, "availabilityZoneId").contains(&"euw1-az2".to_owned()), "{body}");
+}
+
+/// Two new groups, with something at the second: what was answered, and how many groups there are then.
+fn at_second_group(what: AtWrite) -> (Account, Answer) {
+    let mut account = Account::new(0);
+    account.core.picked = Picked::at(2, what);
+    account.new_group("first");
+    // A read and a refused write do not count.
+    account.good("ec2:DescribeSecurityGroups", &[]);
+    assert_eq!(account.refused("ec2:DeleteSecurityGroup", &[("GroupId", "sg-0ffffffff")]), "InvalidGroup.NotFound");
+    assert_eq!(account.core.picked.struck, None);
+    let second = [("GroupName", "second"), ("GroupDescription", "test"), ("VpcId", VPC)];
+    let answer = account.answer("ec2:CreateSecurityGroup", &second);
+    assert_eq!(account.core.picked.struck.as_deref(), Some("EC2.CreateSecurityGroup"));
+    (account, answer)
+}
+
+fn groups(account: &Account) -> usize {
+    account.core.state.security_groups.len()
+}
+
+#[test]
+fn silence_begins_with_the_picked_write_and_lasts() {
+    let (mut account, answer) = at_second_group(AtWrite::Silence);
+    assert_eq!((answer, groups(&account)), (Answer::Hang, 4));
+    assert_eq!(account.answer("ec2:DescribeSecurityGroups", &[]), Answer::Hang);
+    let third = [("GroupName", "third"), ("GroupDescription", "test"), ("VpcId", VPC)];
+    assert_eq!(account.answer("ec2:CreateSecurityGroup", &third), Answer::Hang);
+    assert_eq!(groups(&account), 4);
+}
+
+#[test]
+fn the_picked_write_is_carried_out_though_its_answer_is_lost_or_false() {
+    let (mut account, answer) = at_second_group(AtWrite::LostAnswer);
+    assert_eq!((answer, groups(&account)), (Answer::Disconnect, 4));
+    account.new_group("third");
+    let (account, answer) = at_second_group(AtWrite::FalseError);
+    assert!(matches!(answer, Answer::Document { status: 400, .. }), "{answer:?}");
+    assert_eq!(groups(&account), 4);
+}
+
+#[test]
+fn the_picked_write_can_be_refused_once() {
+    let (mut account, answer) = at_second_group(AtWrite::Refusal);
+    assert!(matches!(answer, Answer::Document { status: 400, .. }), "{answer:?}");
+    assert_eq!(groups(&account), 3);
+    account.new_group("second");
+}
+
+#[test]
+fn reads_do_not_see_the_picked_write_for_a_while() {
+    let (mut account, _) = at_second_group(AtWrite::StaleReads(1000));
+    let seen = |account: &mut Account| values(&account.good("ec2:DescribeSecurityGroups", &[]), "groupId").len();
+    let stale = seen(&mut account);
+    account.wait(1001);
+    assert_eq!((groups(&account), seen(&mut account)), (4, stale + 1));
 }
