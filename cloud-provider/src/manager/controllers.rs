@@ -78,6 +78,7 @@ fn service_lb(parts: Parts) -> Result<Option<Box<dyn Managed>>> {
         cluster_name: parts.settings.cloud.cluster_name.as_str().into(),
         concurrent_service_syncs: workers(parts.settings.service.syncs),
         reconciliation_period: parts.settings.service.reconciliation_period,
+        ..service::Settings::default()
     };
     let controller = service::ServiceController::new(
         load_balancers,

@@ -62,11 +62,18 @@ pub struct Settings {
     /// Every load balancer is compared with what it should be once in this time, and repaired; `None`: only when its
     /// service or its nodes change.
     pub reconciliation_period: Option<Duration>,
+    /// How rounds that failed are tried again.
+    pub backoff: Backoff,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cluster_name: "kubernetes".into(), concurrent_service_syncs: None, reconciliation_period: None }
+        Self {
+            cluster_name: "kubernetes".into(),
+            concurrent_service_syncs: None,
+            reconciliation_period: None,
+            backoff: Backoff::SERVICES,
+        }
     }
 }
 
@@ -129,7 +136,7 @@ impl ServiceController {
             nodes,
             client,
             recorder,
-            queue: WorkQueue::new("service", Backoff::SERVICES, metrics),
+            queue: WorkQueue::new("service", settings.backoff, metrics),
             settings,
             scopes: KeyedLocks::default(),
             state: Mutex::default(),
