@@ -7,6 +7,7 @@ mod audit;
 mod calls;
 mod driver;
 mod ecr;
+mod groups;
 mod instances;
 mod network;
 mod options;

@@ -32,7 +32,7 @@ use cloud_provider::{
 
 use self::{
     desired::{Backends, Balancer, Desired, Goal, GroupOrder},
-    observed::Observed,
+    observed::{Observed, is_all_traffic},
     operation::Operation,
 };
 use super::{change_of_type, names, resolve::Shared, subnets::Choice};
@@ -49,6 +49,9 @@ pub(crate) struct Classic {
     shared: Arc<Shared>,
     /// The additional tags that load balancers have, by name, as far as this process wrote or presumed them.
     tags: Mutex<HashMap<String, Tags>>,
+    /// The users' groups that load balancers left while this process ran, by name: their rules in the nodes' groups have to
+    /// go, and where that fails AWS does not tell of them any more.
+    left: Mutex<HashMap<String, BTreeSet<String>>>,
 }
 
 /// What names mean.
@@ -69,7 +72,7 @@ pub(crate) struct Made {
 
 impl Classic {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, tags: Mutex::default() }
+        Self { shared, tags: Mutex::default(), left: Mutex::default() }
     }
 
     /// Whether there is a classic load balancer of the service, or the group that was made for one.
@@ -139,15 +142,41 @@ impl Classic {
         Ok(subnets.into_iter().map(|subnet| (subnet.id, subnet.zone)).collect())
     }
 
-    /// Whether a load balancer leaves a group that is not its own; then the groups of all others matter.
-    fn leaves_a_given_group(desired: &Desired, observed: &Observed) -> bool {
+    /// The groups that a load balancer leaves, and those that it left while this process ran and that nodes' groups still have
+    /// rules for; and the groups of all others, where there are any. A group that another load balancer has keeps its rules,
+    /// which go with that one.
+    async fn read_left(&self, desired: &Desired, observed: &mut Observed, mode: Mode) -> Result<()> {
         let kept = match &desired.goal {
-            Goal::Backends(_) => return false,
+            Goal::Backends(_) => return Ok(()),
             Goal::Gone => &[][..],
             Goal::Balancer(wanted, _) => &wanted.given_groups,
         };
-        let own = observed.own_group(&desired.name).map(|own| own.id.as_str());
-        observed.source(desired).is_some_and(|source| own != Some(source.as_str()) && !kept.contains(&source))
+        let own = observed.own_group(&desired.name).map(|own| own.id.clone());
+        let mut left = self.known_left(&desired.name);
+        left.retain(|id| observed.referring(id, is_all_traffic).next().is_some());
+        left.extend(observed.source(desired));
+        left.retain(|id| !kept.contains(id) && own.as_ref() != Some(id));
+        if !left.is_empty() {
+            observed.groups_of_others = self.shared.client().classic_groups_of_others(&desired.name).await?;
+            left.retain(|id| !observed.groups_of_others.contains(id));
+        }
+        observed.left = left;
+        if mode != Mode::DryRun {
+            self.note_left(&desired.name, &observed.left);
+        }
+        Ok(())
+    }
+
+    fn known_left(&self, name: &str) -> BTreeSet<String> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+    }
+
+    fn note_left(&self, name: &str, left: &BTreeSet<String>) {
+        let mut all = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        match left.is_empty() {
+            true => all.remove(name),
+            false => all.insert(name.to_owned(), left.clone()),
+        };
     }
 }
 
@@ -211,7 +240,7 @@ impl Model for Classic {
         })
     }
 
-    async fn observe(&self, scope: &Scope, resolved: &Resolved, _mode: Mode) -> Result<Observed> {
+    async fn observe(&self, scope: &Scope, resolved: &Resolved, mode: Mode) -> Result<Observed> {
         let desired = self.desired(scope, resolved)?;
         let (client, listings) = (self.shared.client(), self.shared.listings());
         let balancer = match &desired.goal {
@@ -220,6 +249,7 @@ impl Model for Classic {
         };
         let mut observed = Observed { balancer, groups: resolved.groups.clone(), ..Observed::default() };
         let Some(balancer) = observed.balancer.clone() else {
+            self.note_left(&desired.name, &BTreeSet::new());
             let refused =
                 !self.shared.settings().allow_load_balancer_type_change && matches!(desired.goal, Goal::Balancer(..));
             if refused && listings.network(client, &desired.name).await?.is_some() {
@@ -238,9 +268,7 @@ impl Model for Classic {
             observed.tags = self.known_tags(&desired.name).await?;
             observed.zones = self.zones_of_unwanted(&balancer, wanted).await?;
         }
-        if Self::leaves_a_given_group(&desired, &observed) {
-            observed.groups_of_others = client.classic_groups_of_others(&desired.name).await?;
-        }
+        self.read_left(&desired, &mut observed, mode).await?;
         self.presume_tags(&desired, &mut observed);
         Ok(observed)
     }

@@ -29,6 +29,13 @@ pub(crate) struct Observed {
     pub(super) groups: Arc<Vec<SecurityGroup>>,
     /// Security groups of other load balancers, where it matters.
     pub(super) groups_of_others: BTreeSet<String>,
+    /// Groups of the user that it leaves or has left, and that no other load balancer has.
+    pub(super) left: BTreeSet<String>,
+}
+
+/// Whether a rule is of the kind that lets a load balancer's group in.
+pub(super) fn is_all_traffic(traffic: &Traffic) -> bool {
+    traffic.protocol == "-1"
 }
 
 /// All traffic from the members of a group: what the nodes' groups let in.

@@ -1,10 +1,12 @@
 //! From what is to what shall be: a pure function.
 
+use std::collections::BTreeSet;
+
 use super::{
     attributes,
     desired::{self, Backends, Balancer, Desired, Goal},
     listeners,
-    observed::{Observed, all_traffic_from},
+    observed::{Observed, all_traffic_from, is_all_traffic},
     operation::{Group, Operation, Step},
 };
 use crate::{
@@ -198,7 +200,7 @@ fn node_rules(
     let allow = lacking.map(|id| Step::Allow { node_group: id.clone(), source: source.clone() }).collect();
     let own = observed.own_group(&desired.name).filter(|own| source.id() == Some(own.id.as_str()));
     let revoke = own.into_iter().flat_map(|own| {
-        let stale = observed.referring(&own.id, |traffic| traffic.protocol == "-1");
+        let stale = observed.referring(&own.id, is_all_traffic);
         let stale = stale.filter(|group| !backends.node_groups.contains(&group.id) && ours(&group.id));
         stale.filter(|group| desired.cluster.has_tag(&group.tags)).map(|group| Step::Revoke {
             node_group: group.id.clone(),
@@ -214,9 +216,9 @@ fn node_rules(
 fn dropped_groups(desired: &Desired, observed: &Observed, wanted: &Balancer, groups: &[Group]) -> Vec<Step> {
     let mut steps = Vec::new();
     let own = observed.own_group(&desired.name);
-    let old = observed.source(desired).filter(|id| !groups.iter().any(|group| group.id() == Some(id)));
-    let old = old.filter(|id| own.is_none_or(|own| own.id != *id));
-    steps.extend(old.into_iter().flat_map(|old| abandoned_rules(desired, observed, &old)));
+    let mut old = abandoned(desired, observed);
+    old.retain(|id| !groups.iter().any(|group| group.id() == Some(id)) && own.is_none_or(|own| own.id != *id));
+    steps.extend(old.iter().flat_map(|old| abandoned_rules(desired, observed, old)));
     let own = own.filter(|own| wanted.own_group.is_none() && desired.cluster.owns(&own.tags) == Ok(true));
     if let Some(own) = own {
         steps.extend(rules_of_doomed(desired, observed, own));
@@ -225,13 +227,18 @@ fn dropped_groups(desired: &Desired, observed: &Observed, wanted: &Balancer, gro
     steps
 }
 
+/// The group that stands for the load balancer, and those that did.
+fn abandoned(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
+    observed.source(desired).into_iter().chain(observed.left.iter().cloned()).collect()
+}
+
 /// The rules of nodes' groups for a group that is not ours and stands for this load balancer no more, as long as no other
 /// load balancer has that group too.
 fn abandoned_rules(desired: &Desired, observed: &Observed, source: &str) -> Vec<Step> {
     if desired.leave_nodes || observed.groups_of_others.contains(source) {
         return Vec::new();
     }
-    let groups = observed.referring(source, |traffic| traffic.protocol == "-1");
+    let groups = observed.referring(source, is_all_traffic);
     groups
         .filter(|group| desired.cluster.has_tag(&group.tags) && desired.global_group.as_ref() != Some(&group.id))
         .map(|group| Step::Revoke { node_group: group.id.clone(), source: source.to_owned(), all: false })
@@ -264,9 +271,9 @@ fn removal(desired: &Desired, observed: &Observed) -> Vec<Step> {
         }
     }
     let mut steps: Vec<Step> = doomed.iter().flat_map(|group| rules_of_doomed(desired, observed, group)).collect();
-    let source = observed.source(desired);
-    let source = source.filter(|source| !doomed.iter().any(|group| group.id == *source));
-    steps.extend(source.into_iter().flat_map(|source| abandoned_rules(desired, observed, &source)));
+    let mut old = abandoned(desired, observed);
+    old.retain(|id| !doomed.iter().any(|group| group.id == *id));
+    steps.extend(old.iter().flat_map(|old| abandoned_rules(desired, observed, old)));
     steps.extend(observed.balancer.as_ref().map(|_| Step::DeleteBalancer));
     steps.extend(doomed.iter().map(|group| Step::DeleteGroup { id: group.id.clone(), name: group.name.clone() }));
     steps
