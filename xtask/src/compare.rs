@@ -1,4 +1,5 @@
-//! `cargo xtask compare`: builds a cloud's comparison with upstream's controller and hands over to it.
+//! `cargo xtask compare` and `cargo xtask sweep`: build a cloud's comparison with upstream's controller, or its crash sweep, and
+//! hand over to it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,8 +11,9 @@ use crate::report::Report;
 use crate::tool::Tool;
 use crate::workspace;
 
-/// The program in `tests/` that compares, in every cloud's crate that has one.
-const COMPARE: &str = "compare";
+/// The programs in `tests/`, in every cloud's crate that has them.
+pub(crate) const COMPARE: &str = "compare";
+pub(crate) const SWEEP: &str = "sweep";
 
 const AFTER_HELP: &str = "\
 Passed on to the comparison:
@@ -27,11 +29,44 @@ Passed on to the comparison:
 Scenarios, accepted differences and recorded results are in cloud-provider-<cloud>/compare.
 It exits with 0 only when no difference is unexplained.";
 
+const AFTER_SWEEP_HELP: &str = "\
+Passed on to the sweep:
+      --all               Every point, and docs/reference/<cloud>-sweep.{json,md} are brought up to date; without it a
+                          sample, drawn by a seed
+      --filter TEXT       Only scenarios with this text in their name; may be given several times
+      --disturbance NAME  Only crash, lost-answer, false-error, failure or stale-reads; may be given several times
+      --step N, --write N Only this step, only this write in each step
+      --seed N            What the sample is drawn by [default: SWEEP_SEED, or the time]
+      --minutes N         After so long no further point of the sample is begun [default: 4]
+      --points N          So many points of each scenario are in the sample [default: 5]
+      --lanes N           So many scenarios at a time, each with a control plane of its own [default: 3]
+      --json              The figures as the last line of standard output
+
+It exits with 0 only when every end was that of the undisturbed run.";
+
+/// What to sweep.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_SWEEP_HELP, override_usage = "cargo xtask sweep --cloud CLOUD [FLAGS]...")]
+pub(crate) struct SweepArgs {
+    /// The cloud of the controller
+    #[arg(long, default_value = "aws")]
+    cloud: String,
+    /// Flags of the sweep
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    flags: Vec<String>,
+}
+
+impl From<SweepArgs> for Args {
+    fn from(SweepArgs { cloud, flags }: SweepArgs) -> Self {
+        Self { cloud, flags }
+    }
+}
+
 /// What to compare.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, override_usage = "cargo xtask compare --cloud CLOUD [FLAGS]...")]
 pub(crate) struct Args {
-    /// The cloud whose controllers are compared
+    /// The cloud of the controllers
     #[arg(long, default_value = "aws")]
     cloud: String,
     /// Flags of the comparison
@@ -39,26 +74,26 @@ pub(crate) struct Args {
     flags: Vec<String>,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args, test: &str) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
     let report = Report::default();
-    let task = report.task("build the comparison");
+    let task = report.task(&format!("build the {test}"));
     // Always the whole workspace: features, and so artifacts, stay the same.
-    let built = cargo::build(&root, &["test", "--workspace", "--no-run", "--test", COMPARE], &task);
+    let built = cargo::build(&root, &["test", "--workspace", "--no-run", "--test", test], &task);
     task.end(if built.is_ok() { "done" } else { "failed" });
-    let program = Tool::new(program(&built?, &root, &args.cloud)?).args(args.flags);
-    // Ctrl-C and the exit status are the comparison's.
+    let program = Tool::new(program(&built?, &root, &args.cloud, test)?).args(args.flags);
+    // Ctrl-C and the exit status are the program's.
     Err(program.exec())
 }
 
-fn program(built: &[Executable], root: &Path, cloud: &str) -> anyhow::Result<std::path::PathBuf> {
+fn program(built: &[Executable], root: &Path, cloud: &str, test: &str) -> anyhow::Result<std::path::PathBuf> {
     let folder = root.join(format!("cloud-provider-{cloud}"));
-    let mut programs = built.iter().filter(|one| one.kind == Kind::IntegrationTest && one.target == COMPARE);
+    let mut programs = built.iter().filter(|one| one.kind == Kind::IntegrationTest && one.target == test);
     if !folder.is_dir() {
         bail!("there is no cloud {cloud:?}");
     }
     let program = programs.find(|one| one.folder == folder);
-    program.map(|one| one.path.clone()).with_context(|| format!("{} has no tests/{COMPARE}", folder.display()))
+    program.map(|one| one.path.clone()).with_context(|| format!("{} has no tests/{test}", folder.display()))
 }
 
 #[cfg(test)]
@@ -75,8 +110,8 @@ mod tests {
             path: format!("/{crate_name}").into(),
         };
         let programs = [built("cloud-provider-aws", Kind::IntegrationTest)];
-        assert_eq!(program(&programs, &root, "aws").unwrap(), Path::new("/cloud-provider-aws"));
-        assert!(program(&programs, &root, "tape").unwrap_err().to_string().contains("tape"));
-        assert!(program(&[built("cloud-provider-aws", Kind::Binary)], &root, "aws").is_err());
+        assert_eq!(program(&programs, &root, "aws", COMPARE).unwrap(), Path::new("/cloud-provider-aws"));
+        assert!(program(&programs, &root, "tape", COMPARE).unwrap_err().to_string().contains("tape"));
+        assert!(program(&[built("cloud-provider-aws", Kind::Binary)], &root, "aws", COMPARE).is_err());
     }
 }

@@ -39,6 +39,8 @@ enum Command {
     Load(load::Args),
     /// Push an image to a registry
     Push(image::PushArgs),
+    /// Disturb our controller at each single write to a simulated cloud, scenario by scenario
+    Sweep(compare::SweepArgs),
     /// Run what CI runs: formatting, lints, tests, conformance, licences
     Test(test::Args),
     /// Check the tree: who depends on whom, file sizes, what each crate must have
@@ -48,11 +50,12 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
-        Command::Compare(args) => compare::run(args),
+        Command::Compare(args) => compare::run(args, compare::COMPARE),
         Command::Demo(args) => demo::run(args),
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(args),
         Command::Push(args) => image::push(args),
+        Command::Sweep(args) => compare::run(args.into(), compare::SWEEP),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
     };

@@ -1,5 +1,6 @@
 //! The controllers in this process, without flags, leader election and serving: for tests of what they do.
 
+use std::fmt;
 use std::sync::Arc;
 
 use cloud_provider::cloud::Cloud;
@@ -8,6 +9,7 @@ use cloud_provider::cluster::objects::{Node, Service};
 use cloud_provider::cluster::store::Store;
 use cloud_provider::controllers::persistent_volume_label::PersistentVolumeLabelController;
 use cloud_provider::controllers::{Managed, node, node_ipam, node_lifecycle, route, service};
+use cloud_provider::manager::options;
 use cloud_provider::metrics::Metrics;
 use kube::{Api, Client};
 use tokio::task::JoinSet;
@@ -28,12 +30,46 @@ pub struct Settings {
     pub node_ipam: Option<node_ipam::Settings>,
 }
 
+impl Settings {
+    /// As flags say, for those of node, service and route controllers that tests set.
+    ///
+    /// # Errors
+    /// When `--cluster-cidr` is wrong.
+    pub fn from_flags(flags: &options::Settings) -> anyhow::Result<Self> {
+        let lifecycle = &flags.node_lifecycle;
+        let routes = flags.cloud.configure_routes.then(|| {
+            let pacing = route::Pacing::Timer(flags.cloud.route_reconciliation_period);
+            route::ClusterCidrs::parse(&flags.cloud.cluster_cidrs)
+                .map(|cluster_cidrs| route::Settings { cluster_cidrs, pacing })
+        });
+        Ok(Self {
+            node: node::Settings {
+                status_update_frequency: flags.node.status_update_frequency,
+                ..node::Settings::default()
+            },
+            node_lifecycle: node_lifecycle::Settings {
+                monitor_period: lifecycle.monitor_period,
+                grace: lifecycle.grace,
+                grace_young: lifecycle.grace_young,
+                ..node_lifecycle::Settings::default()
+            },
+            service: service::Settings {
+                cluster_name: flags.cloud.cluster_name.as_str().into(),
+                reconciliation_period: flags.service.reconciliation_period,
+                ..service::Settings::default()
+            },
+            route: routes.transpose()?,
+            node_ipam: None,
+        })
+    }
+}
+
 /// Running controllers. Dropping them is what `SIGKILL` is to a process: they stop at their next await, and what they had
 /// not written is lost.
-#[derive(Debug)]
 pub struct Controllers {
     tasks: JoinSet<anyhow::Result<()>>,
     token: CancellationToken,
+    nodes: Store<Node>,
 }
 
 impl Controllers {
@@ -43,7 +79,7 @@ impl Controllers {
         let nodes = Store::<Node>::default();
         let services = Store::<Service>::default();
         let sink = Sink::new(client.clone());
-        let mut running = Self { tasks: JoinSet::new(), token: CancellationToken::new() };
+        let mut running = Self { tasks: JoinSet::new(), token: CancellationToken::new(), nodes: nodes.clone() };
         if let Some(instances) = cloud.instances() {
             let controller = node::NodeController::new(
                 Arc::clone(&instances),
@@ -127,7 +163,32 @@ impl Controllers {
         Ok(())
     }
 
-    fn run(&mut self, controller: impl Managed + 'static) {
+    /// Stops them as `SIGKILL` does, and waits until none takes another step.
+    pub async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// Fails where one has ended.
+    ///
+    /// # Errors
+    /// Then, with the reason.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        match self.tasks.try_join_next() {
+            Some(ended) => {
+                ended??;
+                anyhow::bail!("a controller has ended")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The nodes that they know, for a controller of the cloud's own.
+    pub fn nodes(&self) -> &Store<Node> {
+        &self.nodes
+    }
+
+    /// Runs one more.
+    pub fn run(&mut self, controller: impl Managed + 'static) {
         let running = Box::new(controller).run(self.token.clone());
         self.tasks.spawn(async { Ok(running.await?) });
     }
@@ -137,5 +198,11 @@ impl Controllers {
             task.await;
             Ok(())
         });
+    }
+}
+
+impl fmt::Debug for Controllers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controllers").field("tasks", &self.tasks).finish_non_exhaustive()
     }
 }

@@ -52,7 +52,7 @@ pub struct Cli {
 /// Flags of Rust's test programs: `cargo test` gives them to all alike. They mean nothing here.
 #[derive(Debug, Clone, clap::Args)]
 #[command(about = None)]
-struct Harness {
+pub(super) struct Harness {
     #[arg(long, hide = true)]
     nocapture: bool,
     #[arg(long, hide = true)]
@@ -64,7 +64,7 @@ struct Harness {
     #[arg(long, hide = true)]
     include_ignored: bool,
     #[arg(long, hide = true)]
-    ignored: bool,
+    pub(super) ignored: bool,
     #[arg(long, hide = true)]
     test_threads: Option<String>,
     #[arg(long, hide = true)]
@@ -182,7 +182,7 @@ impl Cli {
     }
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).context("write to standard output")
 }

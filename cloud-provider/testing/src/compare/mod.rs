@@ -8,6 +8,7 @@
 //! - [`Recording`]: what upstream's controller did, in a file, so that it need not be run; with the account and the objects
 //!   that it left, which another controller can take over.
 //! - [`Suite`]: all scenarios, in lanes.
+//! - [`sweep`]: all scenarios with a controller that ends, or that is failed, at each single write.
 //! - [`Cli`]: the command line of a cloud's test program.
 //!
 //! # One scenario, with any controller
@@ -51,6 +52,7 @@ mod report;
 mod rest;
 mod scenario;
 mod suite;
+pub mod sweep;
 mod takeover;
 mod world;
 

@@ -40,6 +40,8 @@ pub struct Expected<'a> {
     pub checkpoints: &'a [Checkpoint],
     /// What may differ.
     pub accepted: &'a Accepted,
+    /// Whether events count. What is retried tells more than what is not.
+    pub events: bool,
 }
 
 impl Default for Rest<'_> {
@@ -98,11 +100,22 @@ impl<'a> Rest<'a> {
     }
 
     fn is_expected(&self, world: &World<'_>, checkpoint: usize, state: &Value) -> bool {
-        let Some(Expected { checkpoints, accepted }) = self.expected else { return false };
+        let Some(Expected { checkpoints, accepted, events }) = self.expected else { return false };
         checkpoints.get(checkpoint).is_some_and(|expected| {
-            accepted.sort(&world.scenario.name, differences(&expected.state, state)).unexplained.is_empty()
+            let found = match events {
+                true => differences(&expected.state, state),
+                false => differences(&without_events(&expected.state), &without_events(state)),
+            };
+            accepted.sort(&world.scenario.name, found).unexplained.is_empty()
         })
     }
+}
+
+/// A document as it is but for events.
+pub(super) fn without_events(state: &Value) -> Value {
+    let mut state = state.clone();
+    state["events"] = Value::Null;
+    state
 }
 
 /// Whether each node is described, and each service has an address or a warning.

@@ -151,7 +151,7 @@ impl Suite<'_> {
         let cloud = self.clouds.cloud(scenario).await?;
         let mut world = World::new(cluster, cloud, scenario).await?;
         let ours = Running::new(&self.ours, self.provider, &world)?;
-        let expected = Expected { checkpoints: &recording.checkpoints, accepted: &self.accepted };
+        let expected = Expected { checkpoints: &recording.checkpoints, accepted: &self.accepted, events: true };
         let played = world.play(&ours, &Rest::expecting(expected), &recording.left).await;
         let played = played.with_context(|| ours.last_words())?;
         ours.stop().await?;

@@ -8,7 +8,7 @@ use super::candidate::Running;
 use super::cloud::{Activity, Controller as _};
 use super::difference::differences;
 use super::document::document;
-use super::rest::Rest;
+use super::rest::{Rest, without_events};
 use super::world::World;
 
 /// A controller that has nothing to do has looked at everything after this time without calls.
@@ -74,9 +74,7 @@ async fn idle(world: &World<'_>, controller: &Running<'_>) -> anyhow::Result<()>
 /// Everything but events.
 async fn state(world: &World<'_>) -> anyhow::Result<Value> {
     let captured = world.cloud.capture().await?;
-    let mut document = document(&*world.cloud, &captured, &world.cluster.objects().await?);
-    document["events"] = Value::Null;
-    Ok(document)
+    Ok(without_events(&document(&*world.cloud, &captured, &world.cluster.objects().await?)))
 }
 
 fn changes(when: &str, before: &Value, after: &Value) -> Vec<String> {

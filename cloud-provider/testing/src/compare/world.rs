@@ -18,6 +18,7 @@ use super::scenario::{Machine, NewService, Port, Scenario, Step};
 use crate::objects::{KubeletNode, set_ready};
 
 /// What a scenario happens to.
+#[derive(Clone)]
 pub struct World<'a> {
     pub(super) cluster: &'a Cluster<'a>,
     pub(super) cloud: Arc<dyn Cloud>,
@@ -28,7 +29,7 @@ pub struct World<'a> {
     /// How often a service of a name was created.
     created: BTreeMap<String, usize>,
     node_ports: BTreeMap<(String, u16, String), u16>,
-    running: bool,
+    pub(super) running: bool,
 }
 
 /// A world, played to its end.
@@ -144,7 +145,7 @@ impl<'a> World<'a> {
         Ok(left)
     }
 
-    async fn step(&mut self, controller: &dyn Controller, step: &Step) -> anyhow::Result<()> {
+    pub(super) async fn step(&mut self, controller: &dyn Controller, step: &Step) -> anyhow::Result<()> {
         match step {
             Step::Create(service) => self.create(service).await,
             Step::Annotate(services) => {
@@ -269,7 +270,7 @@ impl<'a> World<'a> {
         patched.with_context(|| format!("patch service {service}")).map(|_| ())
     }
 
-    async fn add_machine(&mut self, machine: &Machine) -> anyhow::Result<()> {
+    pub(super) async fn add_machine(&mut self, machine: &Machine) -> anyhow::Result<()> {
         let (id, usual) = self.cloud.add_machine(machine).await?;
         let expand = |text: &String| text.replace("{id}", &id);
         let name = machine.node_name.as_ref().map_or(usual, expand);
