@@ -31,15 +31,16 @@ It exits with 0 only when no difference is unexplained.";
 
 const AFTER_SWEEP_HELP: &str = "\
 Passed on to the sweep:
-      --all               Every point, and docs/reference/<cloud>-sweep.{json,md} are brought up to date; without it a
-                          sample, drawn by a seed
-      --filter TEXT       Only scenarios with this text in their name; may be given several times
-      --disturbance NAME  Only crash, lost-answer, false-error, failure or stale-reads; may be given several times
+      --all               Every point, and docs/reference/<cloud>-sweep.* are brought up to date;
+                          without it a sample, drawn by a seed
+      --filter TEXT       Only scenarios with this text in their name; several times too
+      --disturbance NAME  Only crash, lost-answer, false-error, failure or stale-reads;
+                          may be given several times
       --step N, --write N Only this step, only this write in each step
       --seed N            What the sample is drawn by [default: SWEEP_SEED, or the time]
       --minutes N         After so long no further point of the sample is begun [default: 4]
       --points N          So many points of each scenario are in the sample [default: 5]
-      --lanes N           So many scenarios at a time, each with a control plane of its own [default: 3]
+      --lanes N           So many scenarios at a time, each with its control plane [default: 3]
       --json              The figures as the last line of standard output
 
 It exits with 0 only when every end was that of the undisturbed run.";
