@@ -110,6 +110,18 @@ async fn what_does_not_pass_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_registry_that_knows_referrers_says_so() {
+    let (blob, _) = blob();
+    let (host, asked) = script(answers(&["201 Created | oci-subject: sha256:00", "201 Created"]));
+    let mut registry = registry(&host);
+    for knows in [true, false] {
+        let put = registry.put_manifest(blob.digest().as_ref(), &MediaType::ImageManifest, b"{}").await;
+        assert_eq!(put.unwrap(), knows);
+    }
+    assert_eq!(asked.join().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_token_is_got_once_from_whom_the_registry_names() {
     let (host, asked) = script(answers(&[
         "401 Unauthorized | www-authenticate: Bearer realm=\"http://{host}/token\",service=\"r\",scope=\"s\"",
