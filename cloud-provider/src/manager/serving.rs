@@ -299,7 +299,7 @@ impl Server {
 fn listen(settings: &ServingSettings) -> std::io::Result<TcpListener> {
     let bind = |address: SocketAddr| {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // Go sets it on every listener; --permit-address-sharing asks for nothing more.
+        // Go's runtime sets it on every listener, so that --permit-address-sharing asks for nothing more, there and here.
         socket.set_reuseaddr(true)?;
         #[cfg(unix)]
         if settings.reuse_port {

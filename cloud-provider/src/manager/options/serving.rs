@@ -86,7 +86,8 @@ pub struct SecureServing {
     /// Let other processes serve on the same port (SO_REUSEPORT)
     #[arg(long)]
     pub permit_port_sharing: bool,
-    /// Let other processes serve on the port with another address, and do not wait for old connections (SO_REUSEADDR)
+    /// Let other processes serve on the port with another address, and do not wait for old connections (SO_REUSEADDR).
+    /// It is so without this flag too, as in every Go program
     #[arg(long)]
     pub permit_address_sharing: bool,
 }
@@ -146,8 +147,6 @@ pub struct ServingSettings {
     pub min_version: TlsVersion,
     /// Whether to set SO_REUSEPORT.
     pub reuse_port: bool,
-    /// Whether to set SO_REUSEADDR.
-    pub reuse_address: bool,
 }
 
 impl ServingSettings {
@@ -163,7 +162,6 @@ impl ServingSettings {
             curve_preferences: Vec::new(),
             min_version: TlsVersion::Tls12,
             reuse_port: false,
-            reuse_address: false,
         }
     }
 }
@@ -260,7 +258,6 @@ impl SecureServing {
             curve_preferences: flatten(&self.tls_curve_preferences),
             min_version: tls.min_version(errors),
             reuse_port: self.permit_port_sharing,
-            reuse_address: self.permit_address_sharing,
             ..ServingSettings::new(SocketAddr::new(self.bind_address, port), tls.certificate(errors))
         })
     }

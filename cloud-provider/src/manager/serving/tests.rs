@@ -335,25 +335,21 @@ async fn a_port_is_shared_only_by_those_that_permit_it() {
     assert_eq!(error.to_string(), format!("listen at {}", first.address));
 }
 
-/// The kernel keeps the address of a closed connection for a minute. As in Go's programs, that holds up no restart, with the
-/// flag or without.
+/// The kernel keeps the address of a closed connection for a minute. As in Go's programs, that holds up no restart.
 #[tokio::test]
 async fn an_address_is_taken_over_from_connections_that_linger() {
-    for reuse_address in [false, true] {
-        let wanted = ServingSettings { reuse_address, ..settings() };
-        let running = start(&wanted);
-        let address = running.address;
-        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-        // Whoever closes first lingers: here the server, which gets no greeting.
-        client.write_all(b"this is not TLS").await.unwrap();
-        let mut rest = Vec::new();
-        _ = client.read_to_end(&mut rest).await;
-        drop(client);
-        running.token.cancel();
-        running.task.await.unwrap();
-        assert!(TcpSocket::new_v4().unwrap().bind(address).is_err(), "nothing lingers");
-        assert!(Server::bind(&ServingSettings { address, ..wanted }, Routes::default(), None).is_ok());
-    }
+    let running = start(&settings());
+    let address = running.address;
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    // Whoever closes first lingers: here the server, which gets no greeting.
+    client.write_all(b"this is not TLS").await.unwrap();
+    let mut rest = Vec::new();
+    _ = client.read_to_end(&mut rest).await;
+    drop(client);
+    running.token.cancel();
+    running.task.await.unwrap();
+    assert!(TcpSocket::new_v4().unwrap().bind(address).is_err(), "nothing lingers");
+    assert!(Server::bind(&ServingSettings { address, ..settings() }, Routes::default(), None).is_ok());
 }
 
 #[tokio::test]

@@ -376,18 +376,7 @@ mod tests {
     }
 
     fn settings() -> ServingSettings {
-        ServingSettings {
-            address: ([127, 0, 0, 1], 0).into(),
-            http2: true,
-            http2_max_streams: None,
-            certificate: ServingCertificate::InMemory,
-            sni_certificates: Vec::new(),
-            cipher_suites: Vec::new(),
-            curve_preferences: Vec::new(),
-            min_version: TlsVersion::Tls12,
-            reuse_port: false,
-            reuse_address: false,
-        }
+        ServingSettings::new(([127, 0, 0, 1], 0).into(), ServingCertificate::InMemory)
     }
 
     #[test]
