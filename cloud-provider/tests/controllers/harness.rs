@@ -28,7 +28,7 @@ use cloud_provider_testing::{ControlPlane, control_plane::Options};
 use k8s_openapi::api::core::v1 as api;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -95,6 +95,31 @@ impl Harness {
             "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": name}},
         });
         self.services_api().create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await.unwrap()
+    }
+
+    /// A merge patch.
+    pub(crate) async fn patch_service(&self, name: &str, change: Value) {
+        self.services_api().patch(name, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+    }
+
+    pub(crate) async fn delete_service(&self, name: &str) {
+        self.services_api().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Waits until a service has a load balancer, and returns its host name.
+    pub(crate) async fn served(&self, name: &str) -> String {
+        eventually(&format!("{name} is served"), || async {
+            let service = self.services_api().get(name).await.unwrap();
+            service.status?.load_balancer?.ingress?.first()?.hostname.clone()
+        })
+        .await
+    }
+
+    /// Waits until a service is there no more.
+    pub(crate) async fn gone(&self, name: &str) {
+        let api = self.services_api();
+        let gone = || async { api.get_opt(name).await.unwrap().is_none().then_some(()) };
+        eventually(&format!("{name} is gone"), gone).await;
     }
 
     /// The reasons of all events about `name`, sorted, each once.
@@ -191,7 +216,7 @@ pub(crate) const SCOPE: &str = "test/scope";
 pub(crate) struct ScriptedLoadBalancers {
     pub(crate) made: Mutex<BTreeMap<String, Vec<String>>>,
     pub(crate) log: Mutex<Vec<String>>,
-    pub(crate) error: Mutex<Option<fn() -> Error>>,
+    error: Mutex<Option<fn() -> Error>>,
     /// How long a round takes, from reading the nodes to its end.
     pub(crate) takes: Mutex<Duration>,
 }
@@ -199,6 +224,20 @@ pub(crate) struct ScriptedLoadBalancers {
 impl ScriptedLoadBalancers {
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// From now on every call fails.
+    pub(crate) fn fail(&self, error: fn() -> Error) {
+        *self.error.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn heal(&self) {
+        *self.error.lock().unwrap() = None;
+    }
+
+    /// Waits until there is no load balancer.
+    pub(crate) async fn emptied(&self) {
+        eventually("no load balancer is left", || async { self.made.lock().unwrap().is_empty().then_some(()) }).await;
     }
 }
 

@@ -4,7 +4,6 @@ use cloud_provider::{
     Error, Kind,
     controllers::service::{ServiceController, Settings},
 };
-use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::{Harness, ScriptedLoadBalancers, eventually};
@@ -28,9 +27,18 @@ pub(crate) fn start_with(harness: &mut Harness, load_balancers: &Arc<ScriptedLoa
     harness.run(controller);
 }
 
-pub(crate) async fn hostname(harness: &Harness, name: &str) -> Option<String> {
-    let service = harness.services_api().get(name).await.unwrap();
-    service.status?.load_balancer?.ingress?.first()?.hostname.clone()
+/// A cluster with nothing in it, and the controller.
+pub(crate) async fn serving(settings: Settings) -> (Harness, Arc<ScriptedLoadBalancers>) {
+    let mut harness = Harness::start().await;
+    let cloud = Arc::new(ScriptedLoadBalancers::default());
+    start_with(&mut harness, &cloud, settings);
+    (harness, cloud)
+}
+
+/// Takes the finalizer off first, as users do who cannot wait.
+pub(crate) async fn delete_by_force(harness: &Harness) {
+    harness.patch_service("web", json!({"metadata": {"finalizers": null}})).await;
+    harness.delete_service("web").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,16 +49,14 @@ async fn a_service_lives_from_creation_to_deletion() {
     eventually("the store knows the node", || async { (harness.nodes.list().len() == 1).then_some(()) }).await;
     start(&mut harness, &cloud);
     let made = harness.create_service("web", json!(null)).await;
-    let name = eventually("the status is written", || hostname(&harness, "web")).await;
-    assert_eq!(name, "web.example.com");
+    assert_eq!(harness.served("web").await, "web.example.com");
     let api = harness.services_api();
     assert_eq!(api.get("web").await.unwrap().metadata.finalizers, Some(vec![FINALIZER.to_owned()]));
     let uid = made.metadata.uid.unwrap();
     assert_eq!(cloud.made.lock().unwrap()[&uid], ["fake://1"]);
 
     // Our own writes and changes that do not matter cost no round.
-    let label = json!({"metadata": {"labels": {"a": "b"}}});
-    api.patch("web", &PatchParams::default(), &Patch::Strategic(label)).await.unwrap();
+    harness.patch_service("web", json!({"metadata": {"labels": {"a": "b"}}})).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(cloud.log(), ["Full default/web"]);
 
@@ -63,8 +69,8 @@ async fn a_service_lives_from_creation_to_deletion() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(cloud.log(), ["Full default/web", "Backends default/web"]);
 
-    api.delete("web", &DeleteParams::default()).await.unwrap();
-    eventually("the service is gone", || async { api.get_opt("web").await.unwrap().is_none().then_some(()) }).await;
+    harness.delete_service("web").await;
+    harness.gone("web").await;
     assert!(cloud.made.lock().unwrap().is_empty());
     let expected = [
         "DeletedLoadBalancer",
@@ -81,14 +87,11 @@ async fn a_service_lives_from_creation_to_deletion() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_type_takes_the_load_balancer_away_and_keeps_the_service() {
-    let mut harness = Harness::start().await;
-    let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start(&mut harness, &cloud);
+    let (harness, cloud) = serving(Settings::default()).await;
     harness.create_service("web", json!(null)).await;
-    eventually("the status is written", || hostname(&harness, "web")).await;
+    harness.served("web").await;
     let api = harness.services_api();
-    let change = json!({"spec": {"type": "ClusterIP"}});
-    api.patch("web", &PatchParams::default(), &Patch::Strategic(change)).await.unwrap();
+    harness.patch_service("web", json!({"spec": {"type": "ClusterIP"}})).await;
     eventually("status and finalizer go", || async {
         let service = api.get("web").await.unwrap();
         let clear = service.status.unwrap().load_balancer.unwrap_or_default().ingress.is_none();
@@ -102,42 +105,37 @@ async fn a_change_of_type_takes_the_load_balancer_away_and_keeps_the_service() {
 async fn a_failing_cloud_is_told_on_the_service_and_loses_nothing() {
     let mut harness = Harness::start().await;
     let cloud = Arc::new(ScriptedLoadBalancers::default());
-    *cloud.error.lock().unwrap() =
-        Some(|| Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(1)) }, "too many calls"));
+    cloud.fail(|| Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(1)) }, "too many calls"));
     start(&mut harness, &cloud);
     harness.create_service("web", json!(null)).await;
     eventually("the failure is told", || async {
         harness.event_reasons("web").await.contains(&"SyncLoadBalancerFailed".to_owned()).then_some(())
     })
     .await;
-    assert_eq!(hostname(&harness, "web").await, None);
-    *cloud.error.lock().unwrap() = None;
-    eventually("the status is written", || hostname(&harness, "web")).await;
+    let status = harness.services_api().get("web").await.unwrap().status.unwrap();
+    assert_eq!(status.load_balancer.and_then(|balancer| balancer.ingress), None);
+    cloud.heal();
+    harness.served("web").await;
 
     // While the cloud fails, a deletion is held by the finalizer.
-    *cloud.error.lock().unwrap() = Some(|| Error::transient("down"));
+    cloud.fail(|| Error::transient("down"));
     let api = harness.services_api();
-    api.delete("web", &DeleteParams::default()).await.unwrap();
+    harness.delete_service("web").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(api.get_opt("web").await.unwrap().is_some());
-    *cloud.error.lock().unwrap() = None;
-    eventually("the service is gone", || async { api.get_opt("web").await.unwrap().is_none().then_some(()) }).await;
+    cloud.heal();
+    harness.gone("web").await;
     assert!(cloud.made.lock().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_whose_finalizer_was_taken_off_by_force_leaves_nothing_behind() {
-    let mut harness = Harness::start().await;
-    let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start(&mut harness, &cloud);
+    let (harness, cloud) = serving(Settings::default()).await;
     harness.create_service("web", json!(null)).await;
-    eventually("the status is written", || hostname(&harness, "web")).await;
-    let api = harness.services_api();
-    let force = json!({"metadata": {"finalizers": null}});
-    api.patch("web", &PatchParams::default(), &Patch::Merge(force)).await.unwrap();
-    api.delete("web", &DeleteParams::default()).await.unwrap();
-    eventually("the load balancer is gone", || async { cloud.made.lock().unwrap().is_empty().then_some(()) }).await;
+    harness.served("web").await;
+    delete_by_force(&harness).await;
+    cloud.emptied().await;
     harness.create_service("web", json!(null)).await;
-    eventually("a new service of the name gets its own", || hostname(&harness, "web")).await;
+    harness.served("web").await;
     assert_eq!(cloud.made.lock().unwrap().len(), 1);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Harness, ScriptedLoadBalancers, eventually},
-    service::{FINALIZER, start_with},
+    service::{FINALIZER, serving, start_with},
 };
 
 async fn create(harness: &Harness, name: &str, finalizer: bool, spec: Value) -> api::Service {
@@ -29,9 +29,8 @@ async fn set_ingress(harness: &Harness, name: &str) {
     harness.services_api().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
-async fn annotate(harness: &Harness, name: &str, annotations: Value) {
-    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-    harness.services_api().patch(name, &PatchParams::default(), &patch).await.unwrap();
+async fn annotate(harness: &Harness, annotations: Value) {
+    harness.patch_service("web", json!({"metadata": {"annotations": annotations}})).await;
 }
 
 fn has_ingress(service: &api::Service) -> bool {
@@ -74,11 +73,10 @@ async fn section_12_5_sync_load_balancer_if_needed() {
     create(&harness, "with-finalizer", true, kind("LoadBalancer")).await;
     let was = create(&harness, "was-one", true, kind("LoadBalancer")).await;
     set_ingress(&harness, "was-one").await;
-    let change = Patch::Merge(json!({"spec": kind("ClusterIP")}));
-    harness.services_api().patch("was-one", &PatchParams::default(), &change).await.unwrap();
+    harness.patch_service("was-one", json!({"spec": kind("ClusterIP")})).await;
     let deleted = create(&harness, "deleted", true, kind("LoadBalancer")).await;
     set_ingress(&harness, "deleted").await;
-    harness.services_api().delete("deleted", &DeleteParams::default()).await.unwrap();
+    harness.delete_service("deleted").await;
     for service in [&was, &deleted] {
         cloud.made.lock().unwrap().insert(service.metadata.uid.clone().unwrap(), Vec::new());
     }
@@ -154,11 +152,10 @@ async fn section_12_5_host_changes() {
     assert_eq!(updates(), 15, "each change is told each load balancer once: {:?}", cloud.log());
 
     // A failing cloud is not asked by the pass over nodes again; the services wait for their own turn.
-    *cloud.error.lock().unwrap() =
-        Some(|| Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(2)) }, "no"));
+    cloud.fail(|| Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(2)) }, "no"));
     harness.create_node("n4", json!({"providerID": "fake://n4"})).await;
     eventually("each was tried", || async { (updates() >= 18).then_some(()) }).await;
-    *cloud.error.lock().unwrap() = None;
+    cloud.heal();
     eventually("all hear of n4", || async { told(&["n1", "n4"]) }).await;
     assert!(rounds(&cloud, "other").is_empty());
 }
@@ -167,13 +164,13 @@ async fn section_12_5_host_changes() {
 async fn section_12_6_patch_service() {
     let mut harness = Harness::start().await;
     let cloud = Arc::new(ScriptedLoadBalancers::default());
-    *cloud.error.lock().unwrap() = Some(|| Error::new(Kind::Pending { retry_after: Duration::from_secs(2) }, "wait"));
+    cloud.fail(|| Error::new(Kind::Pending { retry_after: Duration::from_secs(2) }, "wait"));
     start_with(&mut harness, &cloud, Settings::default());
     create(&harness, "web", false, json!({"type": "LoadBalancer"})).await;
     eventually("a round began", || async { (!rounds(&cloud, "web").is_empty()).then_some(()) }).await;
     // Written by somebody else between the round's look at the service and its writes.
-    annotate(&harness, "web", json!({"foo": "bar"})).await;
-    *cloud.error.lock().unwrap() = None;
+    annotate(&harness, json!({"foo": "bar"})).await;
+    cloud.heal();
     let api = harness.services_api();
     let service = eventually("the status is written", || async {
         let service = api.get("web").await.unwrap();
@@ -189,23 +186,21 @@ async fn section_12_6_patch_service() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_service_is_left_as_it_is_also_when_it_is_deleted() {
-    let mut harness = Harness::start().await;
-    let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start_with(&mut harness, &cloud, Settings::default());
+    let (harness, cloud) = serving(Settings::default()).await;
     harness.create_service("web", json!({"cloud-provider.rs/pause": "true"})).await;
     harness.create_service("other", json!(null)).await;
     let api = harness.services_api();
-    eventually("the other is served", || async { has_ingress(&api.get("other").await.unwrap()).then_some(()) }).await;
+    harness.served("other").await;
     eventually("the pause is told", || async {
         (harness.event_reasons("web").await == ["LoadBalancerPaused"]).then_some(())
     })
     .await;
     assert_eq!((rounds(&cloud, "web").len(), patches(&harness, "web")), (0, 0));
-    annotate(&harness, "web", json!({"cloud-provider.rs/pause": null})).await;
-    eventually("it is served", || async { has_ingress(&api.get("web").await.unwrap()).then_some(()) }).await;
+    annotate(&harness, json!({"cloud-provider.rs/pause": null})).await;
+    harness.served("web").await;
 
-    annotate(&harness, "web", json!({"cloud-provider.rs/pause": "true"})).await;
-    api.delete("web", &DeleteParams::default()).await.unwrap();
+    annotate(&harness, json!({"cloud-provider.rs/pause": "true"})).await;
+    harness.delete_service("web").await;
     harness.create_node("n1", json!({"providerID": "fake://n1"})).await;
     eventually("the other hears of the node", || async {
         (cloud.made.lock().unwrap().values().filter(|backends| backends.len() == 1).count() == 1).then_some(())
@@ -213,8 +208,8 @@ async fn a_paused_service_is_left_as_it_is_also_when_it_is_deleted() {
     .await;
     assert!(api.get_opt("web").await.unwrap().is_some());
     assert_eq!(rounds(&cloud, "web"), ["Full"]);
-    annotate(&harness, "web", json!({"cloud-provider.rs/pause": null})).await;
-    eventually("it is gone", || async { api.get_opt("web").await.unwrap().is_none().then_some(()) }).await;
+    annotate(&harness, json!({"cloud-provider.rs/pause": null})).await;
+    harness.gone("web").await;
     assert_eq!(cloud.made.lock().unwrap().len(), 1);
 }
 
@@ -237,21 +232,18 @@ async fn a_periodic_check_repairs_drift_and_is_silent_where_there_is_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_goes_over_to_a_class_loses_our_load_balancer() {
-    let mut harness = Harness::start().await;
-    let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start_with(&mut harness, &cloud, Settings::default());
+    let (harness, cloud) = serving(Settings::default()).await;
     harness.create_service("web", json!(null)).await;
     let api = harness.services_api();
-    eventually("it is served", || async { has_ingress(&api.get("web").await.unwrap()).then_some(()) }).await;
-    *cloud.error.lock().unwrap() =
-        Some(|| Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(1)) }, "no"));
+    harness.served("web").await;
+    cloud.fail(|| Error::new(Kind::Throttled { retry_after: Some(Duration::from_secs(1)) }, "no"));
     for spec in
         [json!({"type": "ClusterIP"}), json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/other"})]
     {
-        api.patch("web", &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await.unwrap();
+        harness.patch_service("web", json!({"spec": spec})).await;
     }
-    *cloud.error.lock().unwrap() = None;
-    eventually("ours is gone", || async { cloud.made.lock().unwrap().is_empty().then_some(()) }).await;
+    cloud.heal();
+    cloud.emptied().await;
     eventually("our finalizer too", || async {
         api.get("web").await.unwrap().metadata.finalizers.is_none().then_some(())
     })

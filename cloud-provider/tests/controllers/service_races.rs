@@ -2,27 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloud_provider::{Error, Kind};
-use k8s_openapi::api::core::v1 as api;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use cloud_provider::{Error, Kind, controllers::service::Settings};
+use serde_json::json;
 
 use crate::{
     harness::{Harness, SCOPE, ScriptedLoadBalancers, eventually},
-    service::{hostname, start},
+    service::{delete_by_force, serving, start},
 };
 
 async fn begins(cloud: &ScriptedLoadBalancers, round: &str) {
     eventually(round, || async { cloud.log().iter().any(|line| line == round).then_some(()) }).await;
-}
-
-async fn change(api: &Api<api::Service>, change: Value) {
-    api.patch("web", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
-}
-
-async fn delete_by_force(api: &Api<api::Service>) {
-    change(api, json!({"metadata": {"finalizers": null}})).await;
-    api.delete("web", &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,43 +40,38 @@ async fn a_service_that_goes_by_force_during_its_first_round_leaves_nothing_behi
     start(&mut harness, &cloud);
     harness.create_service("web", json!(null)).await;
     begins(&cloud, "Full default/web").await;
-    delete_by_force(&harness.services_api()).await;
+    delete_by_force(&harness).await;
     begins(&cloud, "Full default/web away").await;
-    eventually("the load balancer is gone", || async { cloud.made.lock().unwrap().is_empty().then_some(()) }).await;
+    cloud.emptied().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_service_waits_until_nothing_is_left_of_the_old_one_of_its_name() {
-    let mut harness = Harness::start().await;
-    let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start(&mut harness, &cloud);
+    let (harness, cloud) = serving(Settings::default()).await;
     harness.create_service("web", json!(null)).await;
-    eventually("the status is written", || hostname(&harness, "web")).await;
-    *cloud.error.lock().unwrap() = Some(|| Error::new(Kind::Denied { permission: None }, "may not delete"));
+    harness.served("web").await;
+    cloud.fail(|| Error::new(Kind::Denied { permission: None }, "may not delete"));
     let begun = cloud.log().len();
-    delete_by_force(&harness.services_api()).await;
+    delete_by_force(&harness).await;
     harness.create_service("web", json!(null)).await;
     let rounds = || cloud.log().split_off(begun);
     eventually("several tries", || async { (rounds().len() >= 3).then_some(()) }).await;
     assert!(rounds().iter().all(|round| round == "Full default/web away"), "{:?}", rounds());
-    *cloud.error.lock().unwrap() = None;
-    eventually("the new service gets its own", || hostname(&harness, "web")).await;
+    cloud.heal();
+    harness.served("web").await;
     assert_eq!(cloud.made.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_moves_to_another_load_balancer_leaves_the_first_one() {
-    let mut harness = Harness::start().await;
-    let cloud = Arc::new(ScriptedLoadBalancers::default());
-    start(&mut harness, &cloud);
+    let (harness, cloud) = serving(Settings::default()).await;
     harness.create_service("web", json!({SCOPE: "one"})).await;
-    eventually("the status is written", || hostname(&harness, "web")).await;
-    let api = harness.services_api();
-    change(&api, json!({"metadata": {"annotations": {SCOPE: "two"}}})).await;
+    harness.served("web").await;
+    harness.patch_service("web", json!({"metadata": {"annotations": {SCOPE: "two"}}})).await;
     eventually("it has moved", || async {
         let made: Vec<String> = cloud.made.lock().unwrap().keys().cloned().collect();
         (made == ["two"]).then_some(())
     })
     .await;
-    assert!(hostname(&harness, "web").await.is_some());
+    harness.served("web").await;
 }
