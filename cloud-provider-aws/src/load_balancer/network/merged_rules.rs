@@ -237,23 +237,27 @@ fn range(source: &Source) -> Option<IpNet> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::node_rules::node_rules, *};
+    use super::{
+        super::node_rules::{
+            node_rules,
+            tests::{ALL, rules},
+        },
+        *,
+    };
     use crate::{
         client::elbv2::{HealthCheck, TargetGroup},
         load_balancer::network::operation::SecurityGroupRef,
     };
 
     const SUBNETS: [&str; 3] = ["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"];
-    const ALL: &str = "0.0.0.0/0";
 
     fn wanted(ports: &[i32], clients: &str) -> NodeRules {
         NodeRules {
             client_ports: ports.iter().map(|port| ("tcp", *port)).collect(),
             health_ports: ports.iter().copied().collect(),
-            clients: [clients.parse().unwrap()].into(),
             subnets: SUBNETS.map(str::to_owned).into(),
             merged: true,
-            ..NodeRules::default()
+            ..rules(0, 0, clients)
         }
     }
 

@@ -250,12 +250,12 @@ impl<'a> Others<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const SUBNET: &str = "10.0.0.0/24";
 
-    fn rules(port: i32, health: i32, clients: &str) -> NodeRules {
+    pub(in super::super) fn rules(port: i32, health: i32, clients: &str) -> NodeRules {
         NodeRules {
             client_ports: [("tcp", port)].into(),
             health_ports: [health].into(),
@@ -289,7 +289,7 @@ mod tests {
         node_rules(group, name, &Neighbours::default(), wanted)
     }
 
-    const ALL: &str = "0.0.0.0/0";
+    pub(in super::super) const ALL: &str = "0.0.0.0/0";
 
     #[test]
     fn one_load_balancer_comes_and_goes() {
