@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
-use crate::cargo::{self, Executable, Kind};
+use crate::cargo::{Executable, Kind};
+use crate::driver::{self, Given};
+use crate::moto;
 use crate::report::Report;
 use crate::tool::Tool;
 use crate::workspace;
@@ -21,6 +23,7 @@ Passed on to the comparison:
                        controllers at the end of each scenario; without it recorded results are taken
       --record         The same, and record its results
       --upstream PATH  Run this controller manager in upstream's place
+      --cloud-api moto Take moto, a public mock of AWS, in the simulator's place; both controllers run
       --filter TEXT    Only scenarios with this text in their name; may be given several times
       --lanes N        So many scenarios at a time, each with a control plane of its own [default: 4]
       --list           List the scenarios
@@ -49,42 +52,57 @@ It exits with 0 only when every end was that of the undisturbed run.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_SWEEP_HELP, override_usage = "cargo xtask sweep --cloud CLOUD [FLAGS]...")]
 pub(crate) struct SweepArgs {
-    /// The cloud of the controller
-    #[arg(long, default_value = "aws")]
-    cloud: String,
-    /// Flags of the sweep
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    flags: Vec<String>,
-}
-
-impl From<SweepArgs> for Args {
-    fn from(SweepArgs { cloud, flags }: SweepArgs) -> Self {
-        Self { cloud, flags }
-    }
+    #[command(flatten)]
+    given: Given,
 }
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, override_usage = "cargo xtask compare --cloud CLOUD [FLAGS]...")]
 pub(crate) struct Args {
-    /// The cloud of the controllers
-    #[arg(long, default_value = "aws")]
-    cloud: String,
-    /// Flags of the comparison
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    flags: Vec<String>,
+    #[command(flatten)]
+    given: Given,
 }
 
-pub(crate) fn run(args: Args, test: &str) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Given { cloud, mut flags } = args.given.separate(&mut [])?;
+    let wants_moto = wants_moto(&mut flags);
     let root = workspace::root()?;
     let report = Report::default();
-    let task = report.task(&format!("build the {test}"));
+    let program = build(&report, &root, &cloud, COMPARE)?.args(flags);
+    if !wants_moto {
+        // Ctrl-C and the exit status are the comparison's.
+        return Err(program.exec());
+    }
+    let task = report.task("start moto");
+    let started = moto::start(&root, |tool, limit| tool.lines(limit, |_, line| task.at(line)));
+    task.end(if started.is_ok() { "done" } else { "failed" });
+    let (_moto, url) = started?;
+    program.args(["--cloud-api", &url]).status()
+}
+
+pub(crate) fn sweep(args: SweepArgs) -> anyhow::Result<ExitCode> {
+    let Given { cloud, flags } = args.given.separate(&mut [])?;
+    let program = build(&Report::default(), &workspace::root()?, &cloud, SWEEP)?;
+    // Ctrl-C and the exit status are the sweep's.
+    Err(program.args(flags).exec())
+}
+
+fn build(report: &Report, root: &Path, cloud: &str, test: &str) -> anyhow::Result<Tool> {
     // Always the whole workspace: features, and so artifacts, stay the same.
-    let built = cargo::build(&root, &["test", "--workspace", "--no-run", "--test", test], &task);
-    task.end(if built.is_ok() { "done" } else { "failed" });
-    let program = Tool::new(program(&built?, &root, &args.cloud, test)?).args(args.flags);
-    // Ctrl-C and the exit status are the program's.
-    Err(program.exec())
+    let command = ["test", "--workspace", "--no-run", "--test", test];
+    let built = driver::compile(report, root, &command, &format!("build the {test}"))?;
+    Ok(Tool::new(program(&built, root, cloud, test)?))
+}
+
+/// Takes `--cloud-api moto` out of the flags.
+fn wants_moto(flags: &mut Vec<String>) -> bool {
+    let before = flags.len();
+    flags.retain(|flag| flag != "--cloud-api=moto");
+    if let Some(at) = flags.windows(2).position(|pair| pair == ["--cloud-api", "moto"]) {
+        flags.drain(at..at + 2);
+    }
+    flags.len() < before
 }
 
 fn program(built: &[Executable], root: &Path, cloud: &str, test: &str) -> anyhow::Result<std::path::PathBuf> {
@@ -114,5 +132,16 @@ mod tests {
         assert_eq!(program(&programs, &root, "aws", COMPARE).unwrap(), Path::new("/cloud-provider-aws"));
         assert!(program(&programs, &root, "tape", COMPARE).unwrap_err().to_string().contains("tape"));
         assert!(program(&[built("cloud-provider-aws", Kind::Binary)], &root, "aws", COMPARE).is_err());
+    }
+
+    #[test]
+    fn moto_is_started_only_where_it_is_named() {
+        let wanted = |line: &str| {
+            let mut flags = line.split_whitespace().map(str::to_owned).collect();
+            (wants_moto(&mut flags), flags.join(" "))
+        };
+        assert_eq!(wanted("--json --cloud-api moto --lanes 2"), (true, "--json --lanes 2".to_owned()));
+        assert_eq!(wanted("--cloud-api=moto"), (true, String::new()));
+        assert_eq!(wanted("--cloud-api http://127.0.0.1:1").0, false);
     }
 }

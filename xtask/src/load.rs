@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::cargo;
-use crate::demo::DRIVER;
+use crate::driver::{self, DRIVER};
 use crate::report::Report;
-use crate::tool::Tool;
 use crate::workspace;
 
 const CONTROLLER: &str = "memory-cloud-controller-manager";
@@ -32,17 +30,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let report = Report::default();
-    let task = report.task("build the controller");
     // Without the cloud crates, whose SDKs take half an hour to optimise.
     let command = ["build", "--release", "--package", DRIVER, "--bin", DRIVER, "--bin", CONTROLLER];
-    let built = cargo::build(&workspace::root()?, &command, &task);
-    task.end(if built.is_ok() { "done" } else { "failed" });
-    let executables = built?;
-    let load = Tool::new(cargo::binary(&executables, DRIVER)?)
-        .args(["load", "--controller"])
-        .arg(cargo::binary(&executables, CONTROLLER)?)
-        .args(args.flags);
-    // Ctrl-C and the exit status are the run's.
-    Err(load.exec())
+    let built = driver::compile(&Report::default(), &workspace::root()?, &command, "build the controller")?;
+    driver::hand_over(&built, "load", &[("--controller", CONTROLLER)], args.flags)
 }

@@ -6,8 +6,10 @@ mod bench;
 mod cargo;
 mod compare;
 mod demo;
+mod driver;
 mod image;
 mod load;
+mod moto;
 mod report;
 mod test;
 mod tidy;
@@ -50,12 +52,12 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
-        Command::Compare(args) => compare::run(args, compare::COMPARE),
+        Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(args),
         Command::Push(args) => image::push(args),
-        Command::Sweep(args) => compare::run(args.into(), compare::SWEEP),
+        Command::Sweep(args) => compare::sweep(args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
     };

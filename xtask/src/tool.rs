@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Read;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,12 @@ impl Tool {
     /// Becomes it: terminal, signals and exit status are its own. Returns only when that fails.
     pub(crate) fn exec(mut self) -> anyhow::Error {
         anyhow::Error::new(self.0.exec()).context(format!("start {self}"))
+    }
+
+    /// Runs it with our own input and output, and ends as it does.
+    pub(crate) fn status(mut self) -> anyhow::Result<ExitCode> {
+        let status = self.0.status().with_context(|| format!("start {self}"))?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
     }
 
     /// Runs it and hands over each line as it comes; carriage returns end lines too. What still runs after `limit`

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 
 use super::{Activity, Run};
 use crate::cargo::{self, Kind};
-use crate::demo::{self, DRIVER};
+use crate::driver::{self, DRIVER};
 use crate::report::Report;
 
 /// The test whose build gives the driver with the features that all tests are built with; `cargo build` would
@@ -36,7 +36,7 @@ pub(super) fn build(run: &mut Run, at: &Activity<'_>) -> anyhow::Result<String> 
 fn start(driver: &Path, kubernetes: Option<&str>) -> ControlPlane {
     let driver = driver.to_owned();
     let args: Vec<String> = kubernetes.map(|minor| format!("--kubernetes={minor}")).into_iter().collect();
-    ControlPlane(Some(std::thread::spawn(move || demo::fetch(&Report::default(), &driver, &args))))
+    ControlPlane(Some(std::thread::spawn(move || driver::fetch(&Report::default(), &driver, &args))))
 }
 
 /// Waits for the control plane.
