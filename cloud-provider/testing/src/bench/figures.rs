@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,6 @@ use crate::measure::Machine;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Figures {
     pub(super) cloud: String,
-    pub(super) date: String,
     pub(super) machine: Machine,
     pub(super) terms: Terms,
     pub(super) cells: Vec<Measured>,
@@ -36,15 +35,37 @@ pub(super) struct Terms {
 pub(super) struct Measured {
     pub(super) controller: String,
     pub(super) version: String,
-    pub(super) flags: Vec<String>,
+    pub(super) build: Build,
+    pub(super) date: String,
     pub(super) binary_bytes: u64,
     pub(super) kubernetes: String,
     pub(super) nodes: usize,
     pub(super) services: usize,
-    /// The phase that did not end in time, and how far it came; later ones were not tried.
+    /// What was given up; later phases were not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) unfinished: Option<String>,
+    pub(super) unfinished: Option<Unfinished>,
+    /// How long the process that was started again waited for the lease of the one before, ahead of the phase `restart`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lease_seconds: Option<f64>,
     pub(super) phases: BTreeMap<String, Phase>,
+}
+
+/// What exactly ran. Figures of two builds do not belong into one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Build {
+    /// The digest of the controller's program.
+    pub(super) program: String,
+    /// The digest of the simulator's.
+    pub(super) simulator: String,
+    pub(super) flags: Vec<String>,
+}
+
+/// A phase that did not end in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unfinished {
+    pub(super) phase: String,
+    /// How far it came.
+    pub(super) reached: String,
 }
 
 /// One phase.
@@ -82,14 +103,33 @@ impl Figures {
                 path.display()
             );
         }
-        Ok(Self { cloud: cloud.to_owned(), date: today(), machine, terms, cells: Vec::new() })
+        Ok(Self { cloud: cloud.to_owned(), machine, terms, cells: Vec::new() })
     }
 
     pub(super) fn has(&self, subject: &Subject, nodes: usize, services: usize) -> bool {
         self.cells.iter().any(|cell| {
-            (&cell.controller, &cell.version, cell.nodes, cell.services)
-                == (&subject.name, &subject.version, nodes, services)
+            (&cell.controller, &cell.build, cell.nodes, cell.services)
+                == (&subject.name, &subject.build, nodes, services)
         })
+    }
+
+    /// Fails where a cell of one of these controllers was measured with another program, simulator or other flags than now; with
+    /// `fresh` such cells go.
+    pub(super) fn refuse_other_builds(&mut self, subjects: &[Subject], fresh: bool) -> anyhow::Result<()> {
+        let is_other = |cell: &Measured| {
+            let subject = subjects.iter().find(|subject| subject.name == cell.controller);
+            subject.is_some_and(|subject| subject.build != cell.build)
+        };
+        if fresh {
+            self.cells.retain(|cell| !is_other(cell));
+        }
+        match self.cells.iter().find(|cell| is_other(cell)) {
+            Some(Measured { controller, date, nodes, services, .. }) => bail!(
+                "{controller} at {nodes}x{services} was measured on {date} with another build of it or of the simulator, or with \
+                 other flags; --fresh begins anew, --out takes another folder"
+            ),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn put(&mut self, measured: Measured) {
@@ -97,7 +137,6 @@ impl Figures {
         self.cells.retain(|cell| key(cell) != key(&measured));
         self.cells.push(measured);
         self.cells.sort_by_key(key);
-        self.date = today();
     }
 
     /// In one step, so that an end in the middle leaves what was there.
@@ -111,6 +150,6 @@ impl Figures {
     }
 }
 
-fn today() -> String {
+pub(super) fn today() -> String {
     Timestamp::now().strftime("%Y-%m-%d").to_string()
 }

@@ -14,13 +14,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
 
-use crate::demo::{cloud, duration};
+use crate::demo::cloud::{self, Programs};
+use crate::demo::duration;
 use crate::measure::Machine;
 use crate::progress::Progress;
 use cell::{Cell, Subject};
-use figures::{Figures, Terms};
+use figures::{Build, Figures, Terms};
 
+/// Of the cloud's answers, where no other is asked for.
+const LATENCY: Duration = Duration::from_millis(50);
 /// Flags of upstream's controller that make it as quick as it can be.
 const TUNED: [&str; 5] = [
     "--concurrent-node-syncs=20",
@@ -33,27 +37,17 @@ const TUNED: [&str; 5] = [
 /// Flags of the bench.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The cloud.
-    #[arg(long, default_value = "aws")]
-    cloud: String,
-    /// The binary of our controller, a release build.
-    #[arg(long, value_name = "PATH")]
-    controller: PathBuf,
-    /// The simulator's binary.
-    #[arg(long, value_name = "PATH")]
-    simulator: PathBuf,
+    #[command(flatten)]
+    programs: Programs,
     /// The binary of upstream's controller; without it the pinned version is found in the cache or built.
     #[arg(long, value_name = "PATH")]
     upstream: Option<PathBuf>,
     /// Sizes as NODESxSERVICES.
-    #[arg(long, value_delimiter = ',', default_value = "10x2,100x10,1000x100")]
+    #[arg(long, value_delimiter = ',', default_value = "100x10,1000x100,5000x500")]
     sizes: Vec<Size>,
     /// Controllers to measure.
     #[arg(long, value_delimiter = ',', default_value = "ours,upstream,upstream-tuned")]
     controllers: Vec<String>,
-    /// Latency of the cloud's answers.
-    #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = duration)]
-    latency: Duration,
     /// The period of `--node-status-update-frequency`, of which three are watched at rest.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     period: Duration,
@@ -63,7 +57,7 @@ pub struct Args {
     /// The folder of the figures: CLOUD.json, CLOUD.md and the curves.
     #[arg(long, value_name = "PATH", default_value = "docs/benchmarks")]
     out: PathBuf,
-    /// Measure what stands in the file already, too.
+    /// Measure what stands in the file already, too, and throw away what other builds of these controllers did.
     #[arg(long)]
     fresh: bool,
     /// Print the figures as JSON when all is done.
@@ -95,24 +89,31 @@ impl FromStr for Size {
 ///
 /// # Errors
 /// When a program cannot be started or ends by itself. What was measured before stays.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(mut args: Args) -> anyhow::Result<()> {
     let progress = Progress::stderr();
-    let path = args.out.join(format!("{}.json", args.cloud));
+    let latency = *args.programs.latency.get_or_insert(LATENCY);
+    let cloud = args.programs.cloud.clone();
+    let path = args.out.join(format!("{cloud}.json"));
     let terms = Terms {
-        latency_ms: args.latency.as_millis(),
+        latency_ms: latency.as_millis(),
         period_seconds: args.period.as_secs(),
         limit_seconds: args.limit.as_secs(),
     };
-    let mut figures = Figures::open(&path, &args.cloud, Machine::here(), terms, args.fresh)?;
+    let mut subjects = Vec::new();
+    for name in &args.controllers {
+        subjects.push(subject(&args, name, &progress).await?);
+    }
+    let mut figures = Figures::open(&path, &cloud, Machine::here(), terms, args.fresh)?;
+    figures.refuse_other_builds(&subjects, args.fresh).with_context(|| format!("go on with {}", path.display()))?;
     for size in &args.sizes {
-        for name in &args.controllers {
-            let subject = subject(&args, name, &progress).await?;
-            if !args.fresh && figures.has(&subject, size.nodes, size.services) {
-                progress.note(&format!("{name} at {}x{}: there already", size.nodes, size.services));
+        for subject in &subjects {
+            let cell = format!("{} at {}x{}", subject.name, size.nodes, size.services);
+            if !args.fresh && figures.has(subject, size.nodes, size.services) {
+                progress.note(&format!("{cell}: there already"));
                 continue;
             }
-            progress.note(&format!("{name} at {}x{} ...", size.nodes, size.services));
-            let measured = Cell::set(&args, &subject, *size, &progress).await?.measure().await?;
+            progress.note(&format!("{cell} ..."));
+            let measured = Cell::set(&args, subject, *size, &progress).await?.measure().await?;
             figures.put(measured);
             figures.save(&path)?;
         }
@@ -122,9 +123,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let path = args.out.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
     };
-    write(format!("{}.md", args.cloud), &text)?;
+    write(format!("{cloud}.md"), &text)?;
     for (name, svg) in plot::curves(&figures)? {
-        write(format!("{}-{name}.svg", args.cloud), &svg)?;
+        write(format!("{cloud}-{name}.svg"), &svg)?;
     }
     use std::io::Write as _;
     let text = if args.json { serde_json::to_string(&figures)? } else { text };
@@ -133,7 +134,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn subject(args: &Args, name: &str, progress: &Progress) -> anyhow::Result<Subject> {
-    let pinned = cloud::upstream(&args.cloud)?;
+    let pinned = cloud::upstream(&args.programs.cloud)?;
     let upstream = async || match args.upstream.clone() {
         Some(path) => anyhow::Ok((path.clone(), file_name(&path))),
         None => {
@@ -143,12 +144,24 @@ async fn subject(args: &Args, name: &str, progress: &Progress) -> anyhow::Result
         }
     };
     let ((program, version), flags) = match name {
-        "ours" => ((args.controller.clone(), format!("ours {}", env!("CARGO_PKG_VERSION"))), &[][..]),
+        "ours" => ((args.programs.controller.clone(), format!("ours {}", env!("CARGO_PKG_VERSION"))), &[][..]),
         "upstream" => (upstream().await?, &[][..]),
         "upstream-tuned" => (upstream().await?, &TUNED[..]),
         other => bail!("no controller {other:?}; known: ours, upstream, upstream-tuned"),
     };
-    Ok(Subject { name: name.to_owned(), version, program, flags: flags.to_vec() })
+    let simulator = args.programs.simulator.as_ref().context("--simulator is needed")?;
+    let build = Build {
+        program: digest(&program)?,
+        simulator: digest(simulator)?,
+        flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+    };
+    Ok(Subject { name: name.to_owned(), version, program, build })
+}
+
+/// Of a program: two builds of one version are told apart.
+fn digest(program: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(program).with_context(|| format!("read {}", program.display()))?;
+    Ok(hex::encode(&Sha256::digest(bytes)[..8]))
 }
 
 fn file_name(path: &Path) -> String {

@@ -12,9 +12,9 @@ const SIZE: (u32, u32) = (720, 420);
 pub(super) fn curves(figures: &Figures) -> anyhow::Result<Vec<(&'static str, String)>> {
     type Value = fn(&Measured) -> Option<f64>;
     let wanted: [(&str, &str, Value); 4] = [
-        ("initialise-seconds", "Seconds to initialise all nodes", |cell| seconds(cell, "initialise")),
-        ("initialise-calls", "Cloud calls to initialise all nodes", |cell| calls(cell, "initialise")),
-        ("idle-calls", "Cloud calls in three idle periods", |cell| calls(cell, "idle")),
+        ("initialise-seconds", "Seconds to initialise all nodes", |cell| seconds(cell, "initialise")?.whole()),
+        ("initialise-calls", "Cloud calls to initialise all nodes", |cell| calls(cell, "initialise")?.whole()),
+        ("idle-calls", "Cloud calls in three idle periods", |cell| calls(cell, "idle")?.whole()),
         ("memory", "Memory at rest, MiB", |cell| Some(cell.phases.get("idle")?.resident_mib)),
     ];
     let mut drawn = Vec::new();
