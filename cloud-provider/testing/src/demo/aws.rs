@@ -1,6 +1,6 @@
 //! AWS, on its simulator or on a public mock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::aws_account;
-use super::cloud::{Cloud, Kind, Setup};
+use super::cloud::{Balancer, Cloud, Kind, Setup};
 use crate::http::Endpoint;
 use crate::process::{Process, Program};
 use crate::rbac::{self, Rule};
@@ -69,14 +69,14 @@ impl Aws {
             let credentials = ("test".to_owned(), "test".to_owned());
             return Ok(Self { url: url.trim_end_matches('/').to_owned(), account, credentials, simulator: None });
         }
-        let path = setup.simulator.as_ref().context("--simulator or --cloud-api is needed")?;
+        let path = setup.programs.simulator.as_ref().context("--simulator or --cloud-api is needed")?;
         let process = Program::new(path)
             .named("simulator")
             .log_dir(dir)
             .args(["--nodes=0", "--policy=documented"])
             .arg(format!("--cluster={CLUSTER}"))
             .arg(format!("--region={REGION}"))
-            .arg(format!("--latency={}ms", setup.latency.as_millis()))
+            .arg(format!("--latency={}ms", setup.programs.latency.unwrap_or_default().as_millis()))
             .spawn()?;
         let line = process.first_line(Duration::from_secs(30)).await?;
         let ready: Ready = serde_json::from_str(&line).context("read the simulator's first line")?;
@@ -85,6 +85,10 @@ impl Aws {
         let account = seeded(&control, setup.nodes).await?;
         let credentials = (ready.access_key, ready.secret_key);
         Ok(Self { url: ready.url, account, credentials, simulator: Some((process, control)) })
+    }
+
+    fn control(&self) -> anyhow::Result<&Endpoint> {
+        Ok(&self.simulator.as_ref().context("only the simulator can do that")?.1)
     }
 
     fn cloud_config(&self) -> String {
@@ -120,10 +124,36 @@ async fn seeded(control: &Endpoint, nodes: usize) -> anyhow::Result<Account> {
     Ok(Account { zone: text("zone")?, vpc: text("vpc")?, subnet: subnet.clone(), nodes })
 }
 
-/// AWS's default quotas serve some twenty services and a thousand nodes; for more an operator asks AWS, as here.
+/// The load balancers in a simulator's state, of both kinds. Backends of a Network Load Balancer are those of all its listeners.
+fn balancers(state: &Value) -> Vec<Balancer> {
+    const SERVICE: &str = "kubernetes.io/service-name";
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = |kind: &str| state[kind].as_object().into_iter().flatten();
+    let node = |id: &Value| text(&state["instances"][id.as_str().unwrap_or_default()]["private_dns_name"]);
+    let balancer = |balancer: &Value, backends| Balancer {
+        service: text(&balancer["tags"][SERVICE]),
+        name: text(&balancer["name"]),
+        backends,
+    };
+    let classic = all("classic_load_balancers")
+        .map(|(_, one)| balancer(one, one["instances"].as_array().into_iter().flatten().map(node).collect()));
+    let targets = |listener: &Value| -> BTreeSet<String> {
+        let group = &state["target_groups"][listener["target_group"].as_str().unwrap_or_default()];
+        group["targets"].as_array().into_iter().flatten().map(|target| node(&target["id"])).collect()
+    };
+    let network = all("load_balancers").map(|(arn, one)| {
+        let listeners = all("listeners").map(|(_, listener)| listener);
+        let own = listeners.filter(|listener| listener["load_balancer"].as_str() == Some(arn));
+        let backends = own.map(targets).reduce(|left, right| &left & &right);
+        balancer(one, backends.unwrap_or_default())
+    });
+    classic.chain(network).collect()
+}
+
+/// AWS's default quotas serve some twenty services and a thousand backends; for more an operator asks AWS, as here.
 async fn raise_quotas(control: &Endpoint, setup: &Setup) -> anyhow::Result<()> {
     const ENOUGH_FOR_SERVICES: usize = 20;
-    const ENOUGH_FOR_NODES: usize = 1000;
+    const ENOUGH_FOR_BACKENDS: usize = 1000;
     let mut knobs = control.get_json("/knobs").await?;
     let mut raise = |name: &str, to: usize| {
         let quota = &mut knobs["quotas"][name];
@@ -136,9 +166,9 @@ async fn raise_quotas(control: &Endpoint, setup: &Setup) -> anyhow::Result<()> {
         raise("load_balancers", setup.services);
         raise("rules_per_group", setup.services * 5 + 10);
     }
-    if setup.nodes > ENOUGH_FOR_NODES {
-        raise("targets_per_group", setup.nodes);
-        raise("targets_per_zone", setup.nodes);
+    if setup.backends > ENOUGH_FOR_BACKENDS {
+        raise("targets_per_group", setup.backends);
+        raise("targets_per_zone", setup.backends);
     }
     let quotas = json!({ "quotas": knobs["quotas"] });
     control.send_json(Method::PATCH, "/knobs", &quotas).await.map(|_| ())
@@ -210,8 +240,32 @@ impl Cloud for Aws {
         action.starts_with("ELB")
     }
 
+    async fn balancers(&self) -> anyhow::Result<Vec<Balancer>> {
+        Ok(balancers(&self.control()?.get_json("/state").await?))
+    }
+
+    /// Targets of a Network Load Balancer in one zone.
+    fn backends_at_most(&self) -> usize {
+        500
+    }
+
+    fn only_nodes_with(&self, key: &str, value: &str) -> (String, String) {
+        ("service.beta.kubernetes.io/aws-load-balancer-target-node-labels".to_owned(), format!("{key}={value}"))
+    }
+
+    async fn forget_calls(&self) -> anyhow::Result<()> {
+        self.control()?.send(Method::DELETE, "/calls", &[], "").await.map(|_| ())
+    }
+
+    async fn named(&self) -> anyhow::Result<BTreeSet<String>> {
+        let calls = self.control()?.get_json("/calls").await?;
+        let calls = calls.as_array().context("the simulator lists no calls")?;
+        let parameters = calls.iter().filter_map(|call| call["parameters"].as_object()).flat_map(|all| all.values());
+        Ok(parameters.filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
     async fn limit_rates(&self) -> anyhow::Result<()> {
-        let (_, control) = self.simulator.as_ref().context("only the simulator limits rates")?;
+        let control = self.control()?;
         let limits = RATES
             .map(|(action, burst, per_second)| json!({ "action": action, "burst": burst, "per_second": per_second }));
         control.send_json(Method::PATCH, "/knobs", &json!({ "rate_limits": limits })).await.map(|_| ())
@@ -236,5 +290,34 @@ impl Cloud for Aws {
 
     fn check(&self) -> anyhow::Result<()> {
         self.simulator.as_ref().map_or(Ok(()), |(process, _)| process.check_running())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_balancers_of_both_kinds_lead_to_nodes() {
+        let tags = |service: &str| json!({ "kubernetes.io/service-name": service });
+        let state = json!({
+            "instances": { "i-1": { "private_dns_name": "one" }, "i-2": { "private_dns_name": "two" } },
+            "classic_load_balancers": { "c": { "name": "c", "tags": tags("default/web"), "instances": ["i-1", "i-2"] } },
+            "load_balancers": { "arn:n": { "name": "n", "tags": tags("default/api") } },
+            "listeners": {
+                "l1": { "load_balancer": "arn:n", "target_group": "g1" },
+                "l2": { "load_balancer": "arn:n", "target_group": "g2" },
+            },
+            "target_groups": {
+                "g1": { "targets": [{ "id": "i-1" }, { "id": "i-2" }] },
+                "g2": { "targets": [{ "id": "i-2" }] },
+            },
+        });
+        let found: Vec<_> = balancers(&state)
+            .into_iter()
+            .map(|one| (one.service, one.name, one.backends.into_iter().collect::<Vec<_>>().join(" ")))
+            .collect();
+        let row = |service: &str, name: &str, nodes: &str| (service.to_owned(), name.to_owned(), nodes.to_owned());
+        assert_eq!(found, [row("default/web", "c", "one two"), row("default/api", "n", "two")]);
     }
 }

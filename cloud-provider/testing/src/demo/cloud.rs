@@ -1,6 +1,6 @@
 //! What the demo needs of a cloud.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,28 +10,42 @@ use async_trait::async_trait;
 use kube::Client;
 use serde_json::Value;
 
-use super::aws;
+use super::{aws, duration};
 use crate::control_plane::ControlPlane;
 use crate::objects::LoadBalancerService;
 use crate::process::Program;
 use crate::rbac::ACCOUNT;
 use crate::upstream::{self, Upstream};
 
+/// What runs against which cloud: flags of the demo and of the bench.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Programs {
+    /// The cloud.
+    #[arg(long, default_value = "aws")]
+    pub(crate) cloud: String,
+    /// The binary of our controller; for figures, a release build.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) controller: PathBuf,
+    /// The simulator's binary.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) simulator: Option<PathBuf>,
+    /// Latency of the simulated cloud's answers, such as 50ms, which is the bench's; the demo's is none.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) latency: Option<Duration>,
+}
+
 /// Which cloud, and how large.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    /// The value of `--cloud-provider`.
-    pub(crate) cloud: String,
-    /// The simulator's binary.
-    pub(crate) simulator: Option<PathBuf>,
+    pub(crate) programs: Programs,
     /// Another endpoint instead of the simulator.
     pub(crate) cloud_api: Option<String>,
     /// Instances.
     pub(crate) nodes: usize,
     /// Services that quotas have to suffice for.
     pub(crate) services: usize,
-    /// Of the simulator's answers.
-    pub(crate) latency: Duration,
+    /// Backends of one load balancer that quotas have to suffice for.
+    pub(crate) backends: usize,
 }
 
 /// A kind of load balancer, and how a service asks for it.
@@ -39,6 +53,17 @@ pub(crate) struct Kind {
     /// The first part of its services' names.
     pub(crate) name: &'static str,
     pub(crate) annotations: Vec<(&'static str, &'static str)>,
+}
+
+/// A load balancer as its owner sees it.
+#[derive(Debug)]
+pub(crate) struct Balancer {
+    /// `namespace/name` of the service that has it.
+    pub(crate) service: String,
+    /// What calls about it name.
+    pub(crate) name: String,
+    /// The nodes that it leads to.
+    pub(crate) backends: BTreeSet<String>,
 }
 
 /// A cloud with instances for all nodes, simulated or mocked.
@@ -68,6 +93,21 @@ pub(crate) trait Cloud: Send + Sync {
     /// Whether an action, as [`calls`](Self::calls) names it, is about load balancers.
     fn is_about_load_balancers(&self, action: &str) -> bool;
 
+    /// The load balancers that there are. Not counted as a call.
+    async fn balancers(&self) -> anyhow::Result<Vec<Balancer>>;
+
+    /// How many backends a load balancer can have without asking for more.
+    fn backends_at_most(&self) -> usize;
+
+    /// How a service asks for the nodes with this label only.
+    fn only_nodes_with(&self, key: &str, value: &str) -> (String, String);
+
+    /// Counts calls from zero again.
+    async fn forget_calls(&self) -> anyhow::Result<()>;
+
+    /// What the calls named, each parameter of each, since they were last forgotten.
+    async fn named(&self) -> anyhow::Result<BTreeSet<String>>;
+
     /// Refuses calls from now on that come faster than the cloud allows its customers.
     async fn limit_rates(&self) -> anyhow::Result<()>;
 
@@ -88,7 +128,7 @@ pub(crate) fn upstream(cloud: &str) -> anyhow::Result<Upstream> {
 
 /// Starts the cloud that was asked for.
 pub(crate) async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Box<dyn Cloud>> {
-    match setup.cloud.as_str() {
+    match setup.programs.cloud.as_str() {
         "aws" => Ok(Box::new(aws::Aws::start(setup, dir).await?)),
         other => bail!("there is no demo for cloud {other:?}"),
     }
@@ -115,14 +155,21 @@ pub(crate) async fn controller(
     cloud.configure(program, plane.dir())
 }
 
-/// Creates services, of each kind in turn.
-pub(crate) async fn create_services(cloud: &dyn Cloud, client: &Client, count: usize) -> anyhow::Result<()> {
+/// Services, of each kind in turn.
+pub(crate) fn services(cloud: &dyn Cloud, count: usize) -> anyhow::Result<Vec<LoadBalancerService>> {
     let kinds = cloud.services();
     ensure!(count == 0 || !kinds.is_empty(), "{} has no load balancers", cloud.name());
-    for nth in 0..count {
+    let service = |nth: usize| {
         let kind = &kinds[nth % kinds.len()];
         let service = LoadBalancerService::new("default", format!("{}-{}", kind.name, nth / kinds.len() + 1)).tcp(80);
-        let service = kind.annotations.iter().fold(service, |service, (key, value)| service.annotation(*key, *value));
+        kind.annotations.iter().fold(service, |service, (key, value)| service.annotation(*key, *value))
+    };
+    Ok((0..count).map(service).collect())
+}
+
+/// Creates services, of each kind in turn.
+pub(crate) async fn create_services(cloud: &dyn Cloud, client: &Client, count: usize) -> anyhow::Result<()> {
+    for service in services(cloud, count)? {
         service.create(client).await?;
     }
     Ok(())

@@ -9,7 +9,6 @@ mod summary;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use crate::control_plane::{ControlPlane, Minor, Options};
 use crate::objects::{KubeletNode, register_nodes};
 use crate::process::Process;
 use crate::rbac::{self, ACCOUNT};
-use cloud::{Cloud, Setup};
+use cloud::{Cloud, Programs, Setup};
 use convergence::{Convergence, Counts};
 use screen::Screen;
 use summary::Summary;
@@ -35,24 +34,14 @@ const AFTERMATH: Duration = Duration::from_secs(3);
 /// Flags of the demo.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The cloud whose controller runs.
-    #[arg(long, default_value = "aws")]
-    cloud: String,
-    /// The controller's binary.
-    #[arg(long, value_name = "PATH")]
-    controller: PathBuf,
-    /// The simulator's binary.
-    #[arg(long, value_name = "PATH")]
-    simulator: Option<PathBuf>,
+    #[command(flatten)]
+    programs: Programs,
     /// Nodes to register over ten seconds.
     #[arg(long, default_value_t = 100)]
     nodes: usize,
     /// Services of type LoadBalancer to create, of each kind in turn.
     #[arg(long, default_value_t = 4)]
     services: usize,
-    /// Latency of the simulated cloud's answers, such as 50ms.
-    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = duration)]
-    latency: Duration,
     /// Stay up, print KUBECONFIG and what to try, end on Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -73,12 +62,11 @@ pub struct Args {
 impl Args {
     fn setup(&self) -> Setup {
         Setup {
-            cloud: self.cloud.clone(),
-            simulator: self.simulator.clone(),
+            programs: self.programs.clone(),
             cloud_api: self.cloud_api.clone(),
             nodes: self.nodes,
             services: self.services,
-            latency: self.latency,
+            backends: self.nodes,
         }
     }
 }
@@ -132,7 +120,8 @@ impl Stage {
             .await?;
         let client = plane.client().await?;
         rbac::grant(&client, cloud.roles()).await?;
-        let controller = cloud::controller(&args.controller, "controller", cloud.as_ref(), &plane).await?.spawn()?;
+        let controller =
+            cloud::controller(&args.programs.controller, "controller", cloud.as_ref(), &plane).await?.spawn()?;
         Ok(Self { controller, cloud, plane, client })
     }
 
