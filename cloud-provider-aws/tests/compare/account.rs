@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 pub(crate) const CLUSTER: &str = "compare";
 /// Where everything is.
 pub(crate) const REGION: &str = "us-east-1";
+const SECRET: &str = "secret";
 const VPC: &str = "vpc-0a1b2c3d4e5f60001";
 /// The first public subnet; the others count up.
 const SUBNET: &str = "subnet-0a1b2c3d4e5f61001";
@@ -82,7 +83,7 @@ impl Account {
 #[async_trait]
 impl Cloud for Account {
     fn annotation(&self, short: &str) -> String {
-        format!("service.beta.kubernetes.io/aws-load-balancer-{short}")
+        annotation(short)
     }
 
     async fn add_machine(&self, machine: &Machine) -> anyhow::Result<(String, String)> {
@@ -210,45 +211,59 @@ impl Cloud for Account {
     }
 
     fn config(&self, keys: &BTreeMap<String, Value>) -> String {
-        let mut global = BTreeMap::from([
-            ("Zone", json!(format!("{REGION}a"))),
-            ("VPC", json!(VPC)),
-            ("SubnetID", json!(SUBNET)),
-            ("KubernetesClusterID", json!(CLUSTER)),
-        ]);
-        global.extend(keys.iter().map(|(key, value)| (key.as_str(), value.clone())));
-        let mut text = "[Global]\n".to_owned();
-        for (key, value) in global {
-            let values = value.as_array().cloned().unwrap_or_else(|| vec![value]);
-            for value in values {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                text.push_str(&format!("{key} = {value}\n"));
-            }
-        }
-        let url = self.simulator.url();
-        for (nth, service) in ["EC2", "Elastic Load Balancing", "Elastic Load Balancing v2"].iter().enumerate() {
-            text.push_str(&format!(
-                "[ServiceOverride \"{nth}\"]\nService = {service}\nRegion = {REGION}\nURL = {url}\nSigningRegion = {REGION}\n",
-            ));
-        }
-        text
+        cloud_config(VPC, SUBNET, &self.simulator.url(), keys)
     }
 
     fn environment(&self, who: &str) -> Vec<(String, String)> {
-        let (access_key, secret_key) = (access_key(who), "secret".to_owned());
-        let credential = Credential { access_key: access_key.clone(), secret_key, ..Credential::default() };
-        self.simulator.handle().add_credential(credential);
-        let set = [
-            ("AWS_ACCESS_KEY_ID", access_key.as_str()),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-            ("AWS_REGION", REGION),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ];
-        set.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        let (access_key, secret_key) = (access_key(who), SECRET.to_owned());
+        self.simulator.handle().add_credential(Credential { access_key, secret_key, ..Credential::default() });
+        environment(who)
     }
 }
 
-fn access_key(who: &str) -> String {
+/// The whole key of an annotation.
+pub(crate) fn annotation(short: &str) -> String {
+    format!("service.beta.kubernetes.io/aws-load-balancer-{short}")
+}
+
+/// Leads a controller to the API at `url`.
+pub(crate) fn cloud_config(vpc: &str, subnet: &str, url: &str, keys: &BTreeMap<String, Value>) -> String {
+    let mut global = BTreeMap::from([
+        ("Zone", json!(format!("{REGION}a"))),
+        ("VPC", json!(vpc)),
+        ("SubnetID", json!(subnet)),
+        ("KubernetesClusterID", json!(CLUSTER)),
+    ]);
+    global.extend(keys.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    let mut text = "[Global]\n".to_owned();
+    for (key, value) in global {
+        let values = value.as_array().cloned().unwrap_or_else(|| vec![value]);
+        for value in values {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+    for (nth, service) in ["EC2", "Elastic Load Balancing", "Elastic Load Balancing v2"].iter().enumerate() {
+        text.push_str(&format!(
+            "[ServiceOverride \"{nth}\"]\nService = {service}\nRegion = {REGION}\nURL = {url}\nSigningRegion = {REGION}\n",
+        ));
+    }
+    text
+}
+
+/// The credentials of a controller by its name.
+pub(crate) fn environment(who: &str) -> Vec<(String, String)> {
+    let access_key = access_key(who);
+    let set = [
+        ("AWS_ACCESS_KEY_ID", access_key.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_REGION", REGION),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    set.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+pub(crate) fn access_key(who: &str) -> String {
     format!("AKIA{}", who.to_uppercase())
 }
 

@@ -1,8 +1,9 @@
-//! Our controller beside upstream's on the simulator: `cargo xtask compare`. Without arguments, as among the other tests, it
-//! compares with what is recorded.
+//! Our controller beside upstream's on the simulator or on moto: `cargo xtask compare`. Without arguments, as among the other
+//! tests, it compares with what is recorded on the simulator.
 
 mod account;
 mod fields;
+mod moto;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -41,6 +42,9 @@ async fn compare(cli: &Cli) -> anyhow::Result<bool> {
         flags: ["--node-deletion-grace-period=0s", "--new-node-deletion-grace-period=0s"].map(str::to_owned).into(),
     };
     let files = Files { folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compare") };
+    if let Some(url) = &cli.cloud_api {
+        return cli.run(&moto::Accounts::new(url), "aws", ours, upstream::AWS, &files).await;
+    }
     fields::each_is_compared(&files).await?;
     cli.run(&Accounts, "aws", ours, upstream::AWS, &files).await
 }

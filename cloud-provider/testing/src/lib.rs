@@ -7,6 +7,7 @@
 //! - [`conformance`]: the scenarios that every cloud passes for what it declares.
 //! - [`control_plane`]: a real etcd and kube-apiserver, found, downloaded or built on the spot.
 //! - [`demo`]: the main job, to watch.
+//! - [`gateway`]: a mock of a cloud whose calls are noted.
 //! - [`in_process`]: the controllers without their manager.
 //! - [`load`]: a large cluster, and what it costs.
 //! - [`objects`]: nodes as kubelets register them, services that want a load balancer, heartbeats.
@@ -22,6 +23,7 @@ pub mod compare;
 pub mod conformance;
 pub mod control_plane;
 pub mod demo;
+pub mod gateway;
 mod go;
 pub mod http;
 pub mod in_process;

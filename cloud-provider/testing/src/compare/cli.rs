@@ -27,6 +27,9 @@ pub struct Cli {
     /// Run upstream's controller and record its results
     #[arg(long)]
     pub record: bool,
+    /// A public mock of the cloud in the simulator's place, by its URL; both controllers run
+    #[arg(long, value_name = "URL", conflicts_with = "record")]
+    pub cloud_api: Option<String>,
     /// The program of a controller manager to run in upstream's place
     #[arg(long, value_name = "PATH")]
     pub upstream: Option<PathBuf>,
@@ -74,7 +77,7 @@ pub(super) struct Harness {
 /// Where a cloud's scenarios and results are.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// The folder with `scenarios/*.yaml`, `accepted.yaml` and `recorded/*.json`.
+    /// The folder with `scenarios/*.yaml`, files of accepted differences, and `recorded/*.json`.
     pub folder: PathBuf,
 }
 
@@ -90,14 +93,6 @@ impl Files {
     /// The folder of recordings.
     pub fn recordings(&self) -> PathBuf {
         self.folder.join("recorded")
-    }
-
-    /// The accepted differences.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn accepted(&self) -> anyhow::Result<Accepted> {
-        Accepted::load(&self.folder.join("accepted.yaml"))
     }
 }
 
@@ -118,7 +113,9 @@ impl Cli {
         let all = files.scenarios()?;
         let texts: Vec<&String> = self.filter.iter().chain(&self.test).collect();
         let chosen = |name: &str| texts.is_empty() || texts.iter().any(|text| name.contains(text.as_str()));
-        let scenarios: Vec<_> = all.iter().filter(|one| chosen(&one.name)).cloned().collect();
+        let skipped = clouds.skipped();
+        let scenarios = all.iter().filter(|one| chosen(&one.name) && !skipped.contains_key(&one.name));
+        let scenarios: Vec<_> = scenarios.cloned().collect();
         if self.list {
             scenarios.iter().try_for_each(|one| print(&format!("{}  {}", one.name, one.about)))?;
             return Ok(true);
@@ -127,7 +124,7 @@ impl Cli {
             print("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out")?;
             return Ok(true);
         }
-        let accepted = files.accepted()?;
+        let accepted = Accepted::load(&files.folder.join(clouds.accepted()))?;
         let names: BTreeSet<_> = all.iter().map(|one| one.name.clone()).collect();
         let unknown: Vec<_> = accepted.unknown(&names).into_iter().map(|entry| entry.scenario.clone()).collect();
         let suite = Suite {
@@ -137,7 +134,8 @@ impl Cli {
             accepted,
             recordings: files.recordings(),
             ours,
-            upstream: self.theirs(upstream).await?,
+            pinned: version(&upstream),
+            upstream: self.theirs(upstream, clouds.are_recorded()).await?,
             record: self.record,
             lanes: self.lanes,
             progress: Progress::stderr(),
@@ -146,6 +144,9 @@ impl Cli {
         unknown
             .into_iter()
             .for_each(|name| report.add(format!("accepted differences of {name}, which is no scenario")));
+        for name in skipped.keys().filter(|name| !names.contains(*name)) {
+            report.add(format!("{name} is left out, and no scenario"));
+        }
         for file in Recording::orphans(&files.recordings(), &all)? {
             report.add(format!("{} belongs to no scenario", file.display()));
         }
@@ -154,13 +155,13 @@ impl Cli {
     }
 
     /// Upstream's controller, where it is to be run, and its version.
-    async fn theirs(&self, upstream: Upstream) -> anyhow::Result<Option<(Candidate, String)>> {
-        if !self.live && !self.record && self.upstream.is_none() {
+    async fn theirs(&self, upstream: Upstream, recorded: bool) -> anyhow::Result<Option<(Candidate, String)>> {
+        if recorded && !self.live && !self.record && self.upstream.is_none() {
             return Ok(None);
         }
         let version = match &self.upstream {
             Some(path) => path.display().to_string(),
-            None => format!("{} {}", upstream.program, upstream.version),
+            None => version(&upstream),
         };
         let program = match self.upstream.clone() {
             Some(path) => path,
@@ -180,6 +181,10 @@ impl Cli {
             print(&format!("{}\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored", report.text()))
         }
     }
+}
+
+fn version(upstream: &Upstream) -> String {
+    format!("{} {}", upstream.program, upstream.version)
 }
 
 pub(super) fn print(text: &str) -> anyhow::Result<()> {

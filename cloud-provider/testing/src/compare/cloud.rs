@@ -1,10 +1,12 @@
 //! What the engine asks of a cloud, and of a controller on it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::accepted;
 use super::scenario::{Machine, Scenario};
 
 /// Makes accounts.
@@ -15,6 +17,21 @@ pub trait Clouds: Send + Sync {
     /// # Errors
     /// When it cannot be made.
     async fn cloud(&self, scenario: &Scenario) -> anyhow::Result<Arc<dyn Cloud>>;
+
+    /// Scenarios that cannot be played in such accounts, with the reasons.
+    fn skipped(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// The name of the file of accepted differences.
+    fn accepted(&self) -> &'static str {
+        accepted::FILE
+    }
+
+    /// Whether results are recorded. Where not, both controllers always run.
+    fn are_recorded(&self) -> bool {
+        true
+    }
 }
 
 /// How much happened in an account so far.
@@ -87,6 +104,16 @@ pub trait Cloud: Send + Sync {
     /// When the cloud does not tell.
     async fn capture(&self) -> anyhow::Result<Value>;
 
+    /// How many times as long as a simulator in this process it takes for everything.
+    fn slowness(&self) -> u32 {
+        1
+    }
+
+    /// Whether it can [`restore`](Self::restore).
+    fn can_restore(&self) -> bool {
+        true
+    }
+
     /// Puts what [`capture`](Self::capture) told into a fresh account.
     ///
     /// # Errors
@@ -101,7 +128,7 @@ pub trait Cloud: Send + Sync {
     fn sets(&self) -> &'static [&'static str];
 
     /// The text of the cloud configuration that leads a controller here, with the scenario's keys.
-    fn config(&self, keys: &std::collections::BTreeMap<String, Value>) -> String;
+    fn config(&self, keys: &BTreeMap<String, Value>) -> String;
 
     /// Lets a controller in under this name: environment variables for its process.
     fn environment(&self, who: &str) -> Vec<(String, String)>;

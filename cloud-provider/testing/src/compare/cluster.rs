@@ -204,8 +204,8 @@ impl Objects {
         json!({ "nodes": nodes, "services": services, "events": self.events() })
     }
 
-    /// By object: source, type and reason; how often does not count. Their messages as far as they are no error's: those are
-    /// in each cloud SDK's own words.
+    /// By object: source, type and reason; how often does not count. Of warnings, which end in each cloud SDK's own words, only
+    /// what stands before the second colon: what was done, and what of it failed.
     fn events(&self) -> BTreeMap<String, BTreeMap<String, Value>> {
         let mut events: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
         for event in &self.events {
@@ -218,8 +218,7 @@ impl Objects {
             let about = format!("{} {}", name(&about.kind), name(&about.name));
             let (kind, reason) = (name(&event.type_), name(&event.reason));
             let message = name(&event.message);
-            let message =
-                if kind == "Normal" { message } else { message.split(": ").next().unwrap_or_default().to_owned() };
+            let message = if kind == "Normal" { message } else { beginning(&message) };
             let messages =
                 events.entry(about).or_default().entry(format!("{source} {kind} {reason}")).or_insert(json!([]));
             if let Some(messages) = messages.as_array_mut()
@@ -231,6 +230,10 @@ impl Objects {
         }
         events
     }
+}
+
+fn beginning(message: &str) -> String {
+    message.split(": ").take(2).collect::<Vec<_>>().join(": ")
 }
 
 fn name(name: &Option<String>) -> String {

@@ -36,7 +36,7 @@ fn compare(path: &mut Vec<String>, upstream: &Value, ours: &Value, found: &mut V
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
                 path.push(key.clone());
-                // A missing field and a null one are told apart: both are something that a controller left.
+                // A field of null and none at all differ, though both are told as null. Documents of worlds have no nulls.
                 match (a.get(key), b.get(key)) {
                     (Some(a), Some(b)) => compare(path, a, b, found),
                     (a, b) => found.push(difference(path, a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null))),

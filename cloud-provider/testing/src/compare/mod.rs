@@ -56,7 +56,7 @@ pub mod sweep;
 mod takeover;
 mod world;
 
-pub use accepted::{Accepted, Entry, Sorted};
+pub use accepted::{Accepted, Entry, Sorted, Used};
 pub use candidate::Candidate;
 pub use cli::{Cli, Files};
 pub use cloud::{Activity, Cloud, Clouds, Controller, Move};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::accepted::Accepted;
+use super::accepted::{Accepted, Used};
 use super::difference::Difference;
 use super::scenario::Scenario;
 
@@ -14,12 +14,12 @@ use super::scenario::Scenario;
 pub(super) struct Outcome {
     scenario: String,
     /// Entries that explained something.
-    entries: BTreeSet<usize>,
+    entries: Used,
     /// With the checkpoints.
     unexplained: Vec<(Difference, Vec<String>)>,
     /// What a takeover changed.
     findings: Vec<String>,
-    swapped: bool,
+    takeovers: usize,
     failure: Option<String>,
 }
 
@@ -27,10 +27,10 @@ impl Outcome {
     pub(super) fn failed(scenario: &Scenario, failure: String) -> Self {
         Self {
             scenario: scenario.name.clone(),
-            entries: BTreeSet::new(),
+            entries: Used::new(),
             unexplained: Vec::new(),
             findings: Vec::new(),
-            swapped: false,
+            takeovers: 0,
             failure: Some(failure),
         }
     }
@@ -39,14 +39,14 @@ impl Outcome {
         scenario: &Scenario,
         accepted: &Accepted,
         differences: Vec<(String, Difference)>,
-        findings: Vec<String>,
+        takeovers: Takeovers,
     ) -> Self {
         let mut outcome = Self::failed(scenario, String::new());
         outcome.failure = None;
-        outcome.findings = findings;
-        outcome.swapped = scenario.converges;
+        outcome.findings = takeovers.findings;
+        outcome.takeovers = takeovers.count;
         for (checkpoint, difference) in differences {
-            let sorted = accepted.sort(&scenario.name, vec![difference]);
+            let sorted = accepted.sort(&scenario.name, &checkpoint, vec![difference]);
             outcome.entries.extend(sorted.entries);
             for difference in sorted.unexplained {
                 match outcome.unexplained.iter_mut().find(|(known, _)| *known == difference) {
@@ -58,13 +58,17 @@ impl Outcome {
         outcome
     }
 
+    fn accepted(&self) -> usize {
+        self.entries.iter().map(|(nth, _)| nth).collect::<BTreeSet<_>>().len()
+    }
+
     fn is_explained(&self) -> bool {
         self.failure.is_none() && self.unexplained.is_empty() && self.findings.is_empty()
     }
 
     /// One line, and one more for each thing that nothing explains.
     pub(super) fn line(&self) -> String {
-        let mut text = match (&self.failure, self.is_explained(), self.entries.len()) {
+        let mut text = match (&self.failure, self.is_explained(), self.accepted()) {
             (Some(failure), ..) => format!("{}: FAILED: {failure}", self.scenario),
             (None, true, 0) => format!("{}: equal", self.scenario),
             (None, true, accepted) => format!("{}: equal but for {accepted} accepted differences", self.scenario),
@@ -79,6 +83,13 @@ impl Outcome {
         }
         text
     }
+}
+
+/// How often one controller took over what the other had left, and what happened.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Takeovers {
+    pub(super) count: usize,
+    pub(super) findings: Vec<String>,
 }
 
 /// What came out of all.
@@ -100,7 +111,7 @@ pub struct Figures {
     pub accepted: usize,
     /// What nothing explains: differences, changes by a takeover, failures, entries that explain nothing.
     pub unexplained: usize,
-    /// Scenarios with a takeover.
+    /// How often ours took over what upstream's had left.
     pub swaps: usize,
     /// By scenario: what nothing explains.
     pub findings: BTreeMap<String, Vec<String>>,
@@ -108,7 +119,7 @@ pub struct Figures {
 
 impl Report {
     pub(super) fn new(outcomes: Vec<Outcome>, accepted: &Accepted, played: &BTreeSet<String>) -> Self {
-        let used = outcomes.iter().flat_map(|outcome| outcome.entries.iter().copied()).collect();
+        let used = outcomes.iter().flat_map(|outcome| outcome.entries.iter().cloned()).collect();
         // Where something failed it is not known what the entries would have explained.
         let ended: BTreeSet<_> = outcomes
             .iter()
@@ -116,9 +127,9 @@ impl Report {
             .map(|outcome| outcome.scenario.clone())
             .filter(|name| played.contains(name))
             .collect();
-        let stale = accepted.unused(&used, &ended).into_iter().map(|entry| {
+        let stale = accepted.unused(&used, &ended).into_iter().map(|(entry, after)| {
             format!(
-                "{}: {}: the accepted difference is not there any more, or its values are others",
+                "{} after {after}: {}: the accepted difference is not there any more, or its values are others",
                 entry.scenario, entry.path
             )
         });
@@ -145,9 +156,9 @@ impl Report {
         Figures {
             scenarios: self.outcomes.len(),
             equal: self.outcomes.iter().filter(|one| one.is_explained() && one.entries.is_empty()).count(),
-            accepted: self.outcomes.iter().map(|outcome| outcome.entries.len()).sum(),
+            accepted: self.outcomes.iter().map(Outcome::accepted).sum(),
             unexplained: self.outcomes.iter().map(count).sum::<usize>() + self.stale.len(),
-            swaps: self.outcomes.iter().filter(|outcome| outcome.swapped).count(),
+            swaps: self.outcomes.iter().map(|outcome| outcome.takeovers).sum(),
             findings: findings.collect(),
         }
     }

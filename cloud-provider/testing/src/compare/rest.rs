@@ -17,10 +17,14 @@ use crate::objects::UNINITIALIZED;
 const POLL: Duration = Duration::from_millis(120);
 /// A controller that reads is about to do something, if it does not look around forever.
 const BETWEEN_CALLS: Duration = Duration::from_millis(400);
-/// So long is waited for what may never come: an answer to each service, a description of each node.
+/// So long is waited for what may never come: the first call of a controller that was started, an answer to each service, a
+/// description of each node.
 const ANSWERS: Duration = Duration::from_secs(8);
 /// A world that does what is expected has to stay so for a moment.
 const EXPECTED: Duration = Duration::from_millis(450);
+/// And for longer where that says little: where it was so from the beginning, because a step is expected to change nothing, and
+/// after the last step, after which nobody looks again.
+const SETTLED: Duration = QUIET;
 
 /// How to wait.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +33,7 @@ pub struct Rest<'a> {
     pub quiet: Duration,
     /// A world that is not at rest after this time is an error.
     pub bound: Duration,
-    /// What is expected at each checkpoint: where it is there, a moment of rest is enough.
+    /// What is expected at each checkpoint: where it comes, a moment of rest is enough.
     pub expected: Option<Expected<'a>>,
 }
 
@@ -67,11 +71,13 @@ impl<'a> Rest<'a> {
         let begun = Instant::now();
         let (mut changed, mut called) = (begun, begun);
         let mut before = None;
+        let mut moment = if checkpoint == world.scenario.steps.len() { SETTLED } else { EXPECTED };
         loop {
             let activity = world.cloud.activity().await?;
             let captured = world.cloud.capture().await?;
             let objects = world.cluster.objects().await?;
             let now = (activity, objects.version());
+            let first = before.is_none();
             if let Some((last, version)) = before.replace(now.clone()) {
                 if last.writes != activity.writes || version != now.1 {
                     changed = Instant::now();
@@ -81,19 +87,27 @@ impl<'a> Rest<'a> {
                 }
             }
             let state = document(&*world.cloud, &captured, &objects);
+            let is_expected = self.is_expected(world, checkpoint, &state);
             if !running {
                 return Ok(state);
             }
             controller.check()?;
-            let quiet = |for_changes: Duration| changed.elapsed() >= for_changes && called.elapsed() >= BETWEEN_CALLS;
-            if self.is_expected(world, checkpoint, &state) && quiet(EXPECTED) {
+            let slowness = world.cloud.slowness();
+            let quiet = |for_changes: Duration| {
+                changed.elapsed() >= for_changes * slowness && called.elapsed() >= BETWEEN_CALLS * slowness
+            };
+            if first && is_expected {
+                moment = SETTLED;
+            }
+            if is_expected && quiet(moment) {
                 return Ok(state);
             }
-            if (answered(&objects) || begun.elapsed() > ANSWERS) && quiet(self.quiet) {
+            let answered = answered(&objects) && world.is_started(activity.calls);
+            if (answered || begun.elapsed() > ANSWERS * slowness) && quiet(self.quiet) {
                 return Ok(state);
             }
-            if begun.elapsed() > self.bound {
-                bail!("the world is not at rest after {} s", self.bound.as_secs());
+            if begun.elapsed() > self.bound * slowness {
+                bail!("the world is not at rest after {} s", begun.elapsed().as_secs());
             }
             tokio::time::sleep(POLL).await;
         }
@@ -106,7 +120,7 @@ impl<'a> Rest<'a> {
                 true => differences(&expected.state, state),
                 false => differences(&without_events(&expected.state), &without_events(state)),
             };
-            accepted.sort(&world.scenario.name, found).unexplained.is_empty()
+            accepted.sort(&world.scenario.name, &expected.title, found).unexplained.is_empty()
         })
     }
 }

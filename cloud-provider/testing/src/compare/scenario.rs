@@ -18,6 +18,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// What happens to a fresh account and an empty cluster. One controller runs from the first step on; after each step the
 /// world comes to rest and its state is compared.
@@ -48,6 +49,9 @@ pub struct Scenario {
     /// What happens.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// Of everything above but `about`: what is recorded of a scenario holds as long as this is the same. Set by [`parse`].
+    #[serde(skip)]
+    pub digest: String,
 }
 
 /// A machine and its node. The short form is its name alone.
@@ -203,6 +207,16 @@ pub enum Step {
 pub struct Nothing {}
 
 impl Step {
+    /// Whether a service that has a load balancer loses it here.
+    pub(super) fn takes_away(&self) -> bool {
+        let goes = |patch: &Value| patch["spec"]["type"].as_str().is_some_and(|kind| kind != "LoadBalancer");
+        match self {
+            Self::Delete(_) => true,
+            Self::Patch(services) => services.values().any(goes),
+            _ => false,
+        }
+    }
+
     /// A few words, as a part of paths: `create web`.
     pub fn title(&self) -> String {
         let first = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(" ");
@@ -333,11 +347,22 @@ pub fn parse(text: &str) -> anyhow::Result<Vec<Scenario>> {
     let mut scenarios = Vec::new();
     for one in list {
         let name = one["name"].as_str().unwrap_or("without a name").to_owned();
-        let scenario: Scenario = serde_json::from_value(one).with_context(|| format!("scenario {name}"))?;
+        let digest = digest(&one);
+        let mut scenario: Scenario = serde_json::from_value(one).with_context(|| format!("scenario {name}"))?;
+        scenario.digest = digest;
         scenario.check()?;
         scenarios.push(scenario);
     }
     Ok(scenarios)
+}
+
+/// Of the scenario as it stands in its file, its remarks left out; keys are sorted.
+fn digest(scenario: &Value) -> String {
+    let mut scenario = scenario.clone();
+    if let Some(fields) = scenario.as_object_mut() {
+        fields.remove("about");
+    }
+    hex::encode(&Sha256::digest(scenario.to_string())[..8])
 }
 
 #[cfg(test)]
@@ -365,6 +390,15 @@ mod tests {
             ["0 start", "1 create web", "2 annotate web", "3 ports of web", "4 stop a", "5 swap"]
         );
         assert!(scenario.converges);
+    }
+
+    #[test]
+    fn the_digest_tells_changed_scenarios_and_not_changed_remarks() {
+        let digest = |text: &str| parse(text).unwrap()[0].digest.clone();
+        let one = digest("- {name: one, steps: [{create: {name: web}}]}");
+        assert_eq!(one, digest("- {about: more, steps: [{create: {name: web}}], name: one}"));
+        assert_ne!(one, digest("- {name: one, steps: [{create: {name: web, ports: [81]}}]}"));
+        assert_ne!(one, digest("- {name: one, steps: [{create: {name: web}}], flags: [--v=3]}"));
     }
 
     #[test]

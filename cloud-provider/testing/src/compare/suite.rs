@@ -12,8 +12,8 @@ use super::candidate::{Candidate, Running};
 use super::cloud::{Clouds, Controller as _};
 use super::cluster::Cluster;
 use super::difference::{Difference, differences};
-use super::recording::Recording;
-use super::report::{Outcome, Report};
+use super::recording::{Left, Recording};
+use super::report::{Outcome, Report, Takeovers};
 use super::rest::{Expected, Rest};
 use super::scenario::Scenario;
 use super::takeover;
@@ -37,6 +37,8 @@ pub struct Suite<'a> {
     pub ours: Candidate,
     /// Upstream's, with its version, where it is run; recordings take its place else.
     pub upstream: Option<(Candidate, String)>,
+    /// Name and version of the controller that recordings are to be of.
+    pub pinned: String,
     /// Whether what upstream's does is recorded.
     pub record: bool,
     /// How many scenarios are played at a time.
@@ -69,6 +71,8 @@ impl Suite<'_> {
                 Err(error) => {
                     plane.check_running()?;
                     plane.fail();
+                    // The next one clears its own namespace only.
+                    Cluster::new(&plane, &scenario.name).await?.clear().await?;
                     Outcome::failed(scenario, format!("{error:#}"))
                 }
             };
@@ -80,27 +84,37 @@ impl Suite<'_> {
 
     async fn scenario(&self, plane: &ControlPlane, scenario: &Scenario) -> anyhow::Result<Outcome> {
         let cluster = Cluster::new(plane, &scenario.name).await?;
-        let mut findings = Vec::new();
+        let mut takeovers = Takeovers::default();
         let recording = match &self.upstream {
             Some((upstream, version)) => {
-                let (recording, found) = self.upstream(&cluster, scenario, upstream, version).await?;
-                findings = found;
+                let recording = self.upstream(&cluster, scenario, upstream, version, &mut takeovers).await?;
                 if self.record {
                     recording.save(&self.recordings, &scenario.name)?;
                 }
                 recording
             }
-            None => {
-                let recording = Recording::load(&self.recordings, scenario)?;
-                if scenario.converges {
-                    findings = self.recorded_takeover(&cluster, scenario, &recording).await?;
-                }
-                recording
-            }
+            None => self.recorded(scenario).with_context(|| {
+                let Scenario { name, .. } = scenario;
+                format!("`cargo xtask compare --cloud {} --filter {name} --record` makes what is needed", self.provider)
+            })?,
         };
+        if scenario.converges {
+            // At the end of a live run it has happened already.
+            let before_the_end = recording.left.len() - takeovers.count;
+            for left in recording.left.iter().take(before_the_end) {
+                self.take_over(&cluster, scenario, left, &mut takeovers).await?;
+            }
+        }
         let differences = self.ours(&cluster, scenario, &recording).await?;
         cluster.clear().await?;
-        Ok(Outcome::of(scenario, &self.accepted, differences, findings))
+        Ok(Outcome::of(scenario, &self.accepted, differences, takeovers))
+    }
+
+    fn recorded(&self, scenario: &Scenario) -> anyhow::Result<Recording> {
+        let recording = Recording::load(&self.recordings, scenario)?;
+        let Recording { upstream, .. } = &recording;
+        ensure!(*upstream == self.pinned, "it was recorded with {upstream}, and {} is pinned", self.pinned);
+        Ok(recording)
     }
 
     /// Plays it with upstream's controller; where that converges, ours takes over at the end, and upstream's again.
@@ -110,35 +124,48 @@ impl Suite<'_> {
         scenario: &Scenario,
         upstream: &Candidate,
         version: &str,
-    ) -> anyhow::Result<(Recording, Vec<String>)> {
+        takeovers: &mut Takeovers,
+    ) -> anyhow::Result<Recording> {
         let cloud = self.clouds.cloud(scenario).await?;
         let mut world = World::new(cluster, cloud, scenario).await?;
         let theirs = Running::new(upstream, self.provider, &world)?;
         let played = world.play(&theirs, &Rest::default(), &[]).await;
         let played = played.with_context(|| theirs.last_words())?;
-        let mut findings = Vec::new();
         if scenario.converges {
             theirs.stop().await?;
             let ours = Running::new(&self.ours, self.provider, &world)?;
-            findings = takeover::there_and_back(&world, &ours, &theirs).await?;
+            takeovers.findings.extend(takeover::there_and_back(&mut world, &ours, &theirs).await?);
+            takeovers.count += 1;
         }
         theirs.stop().await?;
-        let recording = Recording { upstream: version.to_owned(), checkpoints: played.checkpoints, left: played.left };
-        Ok((recording, findings))
+        Ok(Recording {
+            upstream: version.to_owned(),
+            scenario: scenario.digest.clone(),
+            checkpoints: played.checkpoints,
+            left: played.left,
+        })
     }
 
-    async fn recorded_takeover(
+    /// Loads what upstream's left, and lets ours take over.
+    async fn take_over(
         &self,
         cluster: &Cluster<'_>,
         scenario: &Scenario,
-        recording: &Recording,
-    ) -> anyhow::Result<Vec<String>> {
-        let left = recording.left.last().context("the recording has no end")?;
+        left: &Left,
+        takeovers: &mut Takeovers,
+    ) -> anyhow::Result<()> {
         let cloud = self.clouds.cloud(scenario).await?;
-        let world = World::new(cluster, cloud, scenario).await?.at_the_end();
+        if !cloud.can_restore() {
+            return Ok(());
+        }
+        let world = World::new(cluster, cloud, scenario).await?.before(left.at);
         world.restore(left).await?;
         let ours = Running::new(&self.ours, self.provider, &world)?;
-        takeover::changes_nothing(&world, &ours).await
+        let findings = takeover::changes_nothing(&world, &ours).await?;
+        let at = scenario.checkpoints().get(left.at).map_or("at the end".to_owned(), |step| format!("before {step}"));
+        takeovers.findings.extend(findings.into_iter().map(|finding| format!("{at}: {finding}")));
+        takeovers.count += 1;
+        Ok(())
     }
 
     /// Plays it with ours, and tells what differs, with the checkpoint.

@@ -18,7 +18,7 @@ const AT_MOST: Duration = Duration::from_secs(20);
 
 /// Ours plans nothing and writes nothing, and upstream's finds its own state again: what happened otherwise.
 pub(super) async fn there_and_back(
-    world: &World<'_>,
+    world: &mut World<'_>,
     ours: &Running<'_>,
     theirs: &Running<'_>,
 ) -> anyhow::Result<Vec<String>> {
@@ -26,7 +26,7 @@ pub(super) async fn there_and_back(
     let mut findings = changes_nothing(world, ours).await?;
     let after = state(world).await?;
     findings.extend(changes("ours took over", &before, &after));
-    theirs.start(&world.config()).await?;
+    world.start(theirs).await?;
     Rest::default().wait(world, theirs, true, usize::MAX).await?;
     findings.extend(changes("back to upstream's", &after, &state(world).await?));
     Ok(findings)
@@ -60,7 +60,9 @@ pub(super) async fn changes_nothing(world: &World<'_>, ours: &Running<'_>) -> an
 async fn idle(world: &World<'_>, controller: &Running<'_>) -> anyhow::Result<()> {
     let begun = Instant::now();
     let (mut seen, mut since) = (Activity::default(), begun);
-    while begun.elapsed() < AT_MOST && (begun.elapsed() < AT_LEAST || since.elapsed() < IDLE) {
+    let slowness = world.cloud.slowness();
+    let goes_on = |since: Instant| begun.elapsed() < AT_LEAST * slowness || since.elapsed() < IDLE * slowness;
+    while begun.elapsed() < AT_MOST * slowness && goes_on(since) {
         controller.check()?;
         let now = world.cloud.activity().await?;
         if now != seen {

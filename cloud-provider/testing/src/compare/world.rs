@@ -30,6 +30,8 @@ pub struct World<'a> {
     created: BTreeMap<String, usize>,
     node_ports: BTreeMap<(String, u16, String), u16>,
     pub(super) running: bool,
+    /// The calls in the account when the controller was started last.
+    calls_before: u64,
 }
 
 /// A world, played to its end.
@@ -37,7 +39,7 @@ pub struct World<'a> {
 pub struct Played {
     /// What was left at each checkpoint.
     pub checkpoints: Vec<Checkpoint>,
-    /// What was left at each swap, and at the end.
+    /// What was left at each swap, before each step that takes a load balancer away, and at the end.
     pub left: Vec<Left>,
 }
 
@@ -57,6 +59,7 @@ impl<'a> World<'a> {
             created: BTreeMap::new(),
             node_ports: BTreeMap::new(),
             running: false,
+            calls_before: 0,
         })
     }
 
@@ -65,9 +68,10 @@ impl<'a> World<'a> {
         self.cloud.config(&self.config)
     }
 
-    /// A world of which only the end is looked at: with the cloud configuration of that moment.
-    pub(super) fn at_the_end(mut self) -> Self {
-        for step in &self.scenario.steps {
+    /// A world that is only looked at before the step of this number, counted from 1: with the cloud configuration of that
+    /// moment.
+    pub(super) fn before(mut self, at: usize) -> Self {
+        for step in self.scenario.steps.iter().take(at.saturating_sub(1)) {
             if let Step::Config(keys) = step {
                 self.configure(keys);
             }
@@ -101,14 +105,18 @@ impl<'a> World<'a> {
         for machine in &self.scenario.nodes {
             self.add_machine(machine).await?;
         }
-        controller.start(&self.config()).await?;
-        self.running = true;
+        self.start(controller).await?;
         for (nth, title) in titles.into_iter().enumerate() {
             if nth > 0 {
                 let step = &self.scenario.steps[nth - 1];
                 if let Step::Swap(_) = step {
                     played.left.push(self.swap(controller, nth, theirs).await?);
                 } else {
+                    // What somebody changed by hand is not what the controller left.
+                    let by_hand = nth > 1 && matches!(self.scenario.steps[nth - 2], Step::Cloud(_));
+                    if step.takes_away() && self.running && !by_hand {
+                        played.left.push(self.left(nth).await?);
+                    }
                     self.step(controller, step).await.with_context(|| title.clone())?;
                 }
             }
@@ -117,6 +125,18 @@ impl<'a> World<'a> {
         }
         played.left.push(self.left(self.scenario.steps.len() + 1).await?);
         Ok(played)
+    }
+
+    /// Starts a controller with the configuration of this moment.
+    pub(super) async fn start(&mut self, controller: &dyn Controller) -> anyhow::Result<()> {
+        self.calls_before = self.cloud.activity().await?.calls;
+        self.running = true;
+        controller.start(&self.config()).await
+    }
+
+    /// Whether the controller, started last when there were fewer calls, has begun to look around.
+    pub(super) fn is_started(&self, calls: u64) -> bool {
+        calls > self.calls_before
     }
 
     /// What there is now, to be put back elsewhere.
@@ -140,8 +160,7 @@ impl<'a> World<'a> {
         }
         // Also where nothing is exchanged: events are gone on both sides.
         self.restore(&left).await?;
-        controller.start(&self.config()).await?;
-        self.running = true;
+        self.start(controller).await?;
         Ok(left)
     }
 
@@ -202,16 +221,13 @@ impl<'a> World<'a> {
             Step::Config(keys) => {
                 controller.stop().await?;
                 self.configure(keys);
-                controller.start(&self.config()).await
+                self.start(controller).await
             }
             Step::StopController(_) => {
                 self.running = false;
                 controller.stop().await
             }
-            Step::StartController(_) | Step::Swap(_) => {
-                self.running = true;
-                controller.start(&self.config()).await
-            }
+            Step::StartController(_) | Step::Swap(_) => self.start(controller).await,
         }
     }
 

@@ -10,6 +10,7 @@ use clap::Parser;
 use futures::future::try_join_all;
 use sha2::{Digest as _, Sha256};
 
+use super::super::accepted::{self, Accepted};
 use super::super::cli::{Files, Harness, print};
 use super::super::cluster::Cluster;
 use super::super::recording::Recording;
@@ -147,7 +148,8 @@ impl Sweep {
     ) -> anyhow::Result<Row> {
         let cluster = Cluster::new(plane, &scenario.name).await?;
         let subject = subjects.subject(scenario, cluster.client()).await?;
-        let (recording, accepted) = (Recording::load(&files.recordings(), scenario)?, files.accepted()?);
+        let recording = Recording::load(&files.recordings(), scenario)?;
+        let accepted = Accepted::load(&files.folder.join(accepted::FILE))?;
         let recorded = Expected { checkpoints: &recording.checkpoints, accepted: &accepted, events: true };
         let undisturbed = stage::play(&*subject, &cluster, scenario, recorded).await.context("undisturbed")?;
         let known = known::load(&files.folder.join("sweep-accepted.yaml"))?;

@@ -150,10 +150,4 @@ impl World<'_> {
         }
         Ok(())
     }
-
-    /// Starts the controller.
-    pub(super) async fn start(&mut self, controller: &dyn Controller) -> anyhow::Result<()> {
-        self.running = true;
-        controller.start(&self.config()).await
-    }
 }
