@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::future::try_join_all;
@@ -20,6 +21,9 @@ use super::takeover;
 use super::world::World;
 use crate::control_plane::{ControlPlane, Options};
 use crate::progress::Progress;
+
+/// A world whose end is recorded is at rest where nothing changed for so long.
+const RECORDED: Duration = Duration::from_secs(8);
 
 /// What to compare.
 pub struct Suite<'a> {
@@ -129,7 +133,9 @@ impl Suite<'_> {
         let cloud = self.clouds.cloud(scenario).await?;
         let mut world = World::new(cluster, cloud, scenario).await?;
         let theirs = Running::new(upstream, self.provider, &world)?;
-        let played = world.play(&theirs, &Rest::default(), &[]).await;
+        // What is recorded stays: on a busy machine upstream's may make a long pause before it goes on.
+        let rest = if self.record { Rest { quiet: RECORDED, ..Rest::default() } } else { Rest::default() };
+        let played = world.play(&theirs, &rest, &[]).await;
         let played = played.with_context(|| theirs.last_words())?;
         if scenario.converges {
             theirs.stop().await?;
