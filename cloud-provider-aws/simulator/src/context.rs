@@ -1,6 +1,7 @@
 //! What an action sees.
 
-use jiff::{SignedDuration, Timestamp};
+use cloud_provider_simulation::later;
+use jiff::Timestamp;
 
 use crate::{auth::Credential, knobs::Knobs, model::SecurityGroup, state::State};
 
@@ -30,11 +31,6 @@ impl Context<'_> {
         let group = self.state.security_groups.get(id)?;
         self.is_visible(group.created, self.knobs.delays.group_visible_ms).then_some(group)
     }
-}
-
-pub(crate) fn later(from: Timestamp, milliseconds: u64) -> Timestamp {
-    let milliseconds = i64::try_from(milliseconds).unwrap_or(i64::MAX);
-    from.saturating_add(SignedDuration::from_millis(milliseconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// A time as AWS writes it: UTC with milliseconds.

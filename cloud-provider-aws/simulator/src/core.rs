@@ -1,52 +1,52 @@
 //! One request from arrival to answer, without I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use cloud_provider_simulation::{self as simulation, Call, Cloud, Effect, Frame, faults::means, server::truncate};
 use http::request::Parts;
 use jiff::Timestamp;
 
 use crate::{
     Options,
-    at_write::Picked,
     auth::{Authorization, Credential, Signed, caller},
-    calls::{Call, CallLog},
-    context::{Context, later},
+    context::Context,
     error::{ApiError, usual_status},
-    knobs::{Effect, Knobs, means},
+    knobs::Knobs,
     params::Request,
     policy::Policy,
     seed::Seed,
     service::{Action, Kind, Service},
-    state::{State, mix},
+    state::State,
 };
 
+/// The types of the account.
+pub struct Aws;
+
+impl Cloud for Aws {
+    type State = State;
+    type Seed = Seed;
+    type Knobs = Knobs;
+    type Policy = Policy;
+
+    fn state(seed: &Seed) -> State {
+        State::new(seed)
+    }
+}
+
 /// The account and everything around it.
-pub(crate) struct Core {
-    pub(crate) state: State,
-    /// Where the account started from.
-    pub(crate) seed: Seed,
-    pub(crate) knobs: Knobs,
-    pub(crate) policy: Policy,
-    pub(crate) calls: CallLog,
-    /// The IAM actions that calls needed since the call log began.
-    pub(crate) needed: BTreeSet<String>,
+pub struct Core {
+    pub(crate) frame: Frame<Aws>,
     pub(crate) credentials: Vec<Credential>,
     pub(crate) verify_signatures: bool,
     pub(crate) metadata_tokens: BTreeMap<String, Timestamp>,
-    pub(crate) stale: Option<Stale>,
-    /// The write that something happens at.
-    pub(crate) picked: Picked,
-    /// Fill and time of the last refill, for each of the knobs' rate limits.
-    buckets: Vec<(f64, Timestamp)>,
-    dice: u64,
 }
 
-/// Reads are answered from this until its end.
-pub(crate) struct Stale {
-    pub(crate) action: String,
-    pub(crate) until: Timestamp,
-    pub(crate) taken: Timestamp,
-    pub(crate) state: Box<State>,
+impl simulation::Core for Core {
+    type Cloud = Aws;
+
+    fn frame(&mut self) -> &mut Frame<Aws> {
+        &mut self.frame
+    }
 }
 
 /// A request for one of the services.
@@ -74,64 +74,29 @@ pub(crate) enum Answer {
 
 impl Core {
     pub(crate) fn new(options: &Options) -> Self {
-        let mut core = Self {
-            state: State::new(&options.seed),
-            seed: options.seed.clone(),
-            knobs: Knobs::default(),
-            policy: options.policy.clone(),
-            calls: CallLog::default(),
-            needed: BTreeSet::new(),
+        Self {
+            frame: Frame::new(options.seed.clone(), options.knobs.clone(), options.policy.clone()),
             credentials: options.credentials.clone(),
             verify_signatures: options.verify_signatures,
             metadata_tokens: BTreeMap::new(),
-            stale: None,
-            picked: Picked::default(),
-            buckets: Vec::new(),
-            dice: 0,
-        };
-        core.set_knobs(options.knobs.clone());
-        core
-    }
-
-    /// Takes new knobs; rate limits start with full buckets.
-    pub(crate) fn set_knobs(&mut self, knobs: Knobs) {
-        let now = Timestamp::now();
-        if self.knobs.rate_limits != knobs.rate_limits || self.buckets.len() != knobs.rate_limits.len() {
-            self.buckets = knobs.rate_limits.iter().map(|limit| (limit.burst, now)).collect();
         }
-        self.knobs = knobs;
-    }
-
-    /// How long a call waits before it is looked at, in milliseconds.
-    pub(crate) fn latency(&mut self, service: &str, action: &str) -> u64 {
-        let Some(latency) = self.knobs.latency.iter().find(|latency| means(&latency.action, service, action)) else {
-            return 0;
-        };
-        let (fixed, jitter) = (latency.fixed_ms, latency.jitter_ms);
-        fixed + if jitter == 0 { 0 } else { self.roll() % (jitter + 1) }
-    }
-
-    /// The next of a fixed sequence of numbers, so that a run can be repeated.
-    fn roll(&mut self) -> u64 {
-        self.dice += 1;
-        mix(self.dice)
     }
 
     /// Decides a request, carries it out and logs it.
     pub(crate) fn answer(&mut self, arrival: &Arrival, now: Timestamp) -> Answer {
-        if self.picked.silent {
+        if self.frame.picked.is_silent() {
             return Answer::Hang;
         }
         let service = arrival.service;
-        let request_id = request_id(self.roll(), self.roll());
-        let before = self.strike(service.name(), &arrival.action, false);
+        let request_id = self.frame.chance.uuid();
+        let before = self.frame.strike(service.name(), &arrival.action, false);
         let mut executed = false;
         let mut result = match &before {
             Some(Effect::Error { .. }) | None => self.decide(arrival, before.as_ref(), now, &mut executed),
             Some(_) => Ok(crate::xml::Xml::new()),
         };
-        let after = match self.picked.effect.take() {
-            None if before.is_none() && result.is_ok() => self.strike(service.name(), &arrival.action, true),
+        let after = match self.frame.picked.take_effect() {
+            None if before.is_none() && result.is_ok() => self.frame.strike(service.name(), &arrival.action, true),
             picked => picked,
         };
         if let Some(Effect::Error { .. }) = &after {
@@ -145,12 +110,12 @@ impl Core {
             (_, Ok(_)) => "ok".into(),
             (_, Err(error)) => error.code.clone(),
         };
-        self.calls.add(Call {
+        self.frame.calls.add(Call {
             number: 0,
             at: now,
             service: service.name().into(),
             action: arrival.action.clone(),
-            parameters: arrival.parameters.clone(),
+            parameters: logged(&arrival.parameters),
             access_key: arrival.authorization.as_ref().ok().and_then(Option::as_ref).map(|a| a.access_key.clone()),
             outcome,
             executed,
@@ -158,7 +123,7 @@ impl Core {
         let (status, mut body) = match result {
             Ok(mut xml) => {
                 let gaps =
-                    self.knobs.omissions.iter().filter(|gap| means(&gap.action, service.name(), &arrival.action));
+                    self.frame.knobs.omissions.iter().filter(|gap| means(&gap.action, service.name(), &arrival.action));
                 gaps.for_each(|gap| xml.remove(&gap.element.split('/').collect::<Vec<_>>()));
                 (200, service.document(&arrival.action, &xml, &request_id))
             }
@@ -168,11 +133,7 @@ impl Core {
             Some(Effect::Disconnect) => Answer::Disconnect,
             Some(Effect::Hang) => Answer::Hang,
             Some(Effect::Truncate) => {
-                let mut end = body.len() / 2;
-                while !body.is_char_boundary(end) {
-                    end -= 1;
-                }
-                body.truncate(end);
+                truncate(&mut body);
                 Answer::Document { status: 200, body, request_id }
             }
             Some(Effect::Error { .. }) | None => Answer::Document { status, body, request_id },
@@ -213,27 +174,29 @@ impl Core {
         now: Timestamp,
         executed: &mut bool,
     ) -> Result<crate::xml::Xml, ApiError> {
-        if self.stale.as_ref().is_some_and(|stale| stale.until <= now) {
-            self.stale = None;
+        let frame = &mut self.frame;
+        if frame.stale.as_ref().is_some_and(|stale| stale.until <= now) {
+            frame.stale = None;
         }
-        let old = self
+        let old = frame
             .stale
             .as_mut()
             .filter(|stale| action.kind == Kind::Read && means(&stale.action, service.name(), action.name));
         // A read only looks, so it may work on the account itself; a write works on a copy, which is kept only if the
         // request held nothing unknown.
-        let mut copy = if action.kind == Kind::Write { Some(self.state.clone()) } else { None };
+        let mut copy = if action.kind == Kind::Write { Some(frame.state.clone()) } else { None };
         let (state, seen) = match (&mut copy, old) {
             (Some(copy), _) => (copy, now),
             (None, Some(stale)) => (&mut *stale.state, stale.taken),
-            (None, None) => (&mut self.state, now),
+            (None, None) => (&mut frame.state, now),
         };
-        let mut context = Context { state, knobs: &self.knobs, now: seen, caller, issued: Vec::new() };
+        let mut context = Context { state, knobs: &frame.knobs, now: seen, caller, issued: Vec::new() };
         let answer = (action.run)(&mut context, &request.params())?;
         let issued = context.issued;
         request.refuse_unread()?;
         if let Some(copy) = copy {
-            self.carry_out(copy, &format!("{}.{}", service.name(), action.name), now)?;
+            let name = format!("{}.{}", service.name(), action.name);
+            frame.carry_out(copy, &name, now).map_err(|refused| injected(service, Some(&refused)))?;
         }
         self.credentials.extend(issued);
         *executed = true;
@@ -250,7 +213,7 @@ impl Core {
         };
         let signed = Signed {
             service: arrival.service,
-            region: &self.state.region,
+            region: &self.frame.state.region,
             now,
             parts: &arrival.parts,
             body: &arrival.body,
@@ -258,7 +221,7 @@ impl Core {
         };
         let mut credential = caller(self.credentials.iter(), &authorization, &signed)?.clone();
         if credential.arn.is_empty() {
-            credential.arn = self.state.global_arn("iam", "user/controller");
+            credential.arn = self.frame.state.global_arn("iam", "user/controller");
         }
         Ok(Some(credential))
     }
@@ -284,8 +247,8 @@ impl Core {
         // The public registry's token is one of STS.
         let bearer = (service == Service::EcrPublic).then(|| "sts:GetServiceBearerToken".to_owned());
         for name in [Some(own(action)), tagging.then(|| own(tag_action)), bearer].into_iter().flatten() {
-            self.needed.insert(name.clone());
-            if !self.policy.allows(&name) {
+            self.frame.needed.insert(name.clone());
+            if !self.frame.policy.allows(&name) {
                 let why = format!(
                     "User: {} is not authorized to perform: {name} because no identity-based policy allows the {name} action",
                     caller.arn
@@ -305,21 +268,8 @@ impl Core {
     }
 
     fn take_tokens(&mut self, service: Service, action: &str, now: Timestamp) -> Result<(), ApiError> {
-        let matching = |(limit, _): &(&crate::knobs::RateLimit, &mut (f64, Timestamp))| {
-            means(&limit.action, service.name(), action)
-        };
-        let mut enough = true;
-        let buckets = self.knobs.rate_limits.iter().zip(&mut self.buckets).filter(matching);
-        for (limit, (fill, since)) in buckets {
-            let seconds = now.duration_since(*since).as_secs_f64().max(0.0);
-            *fill = (*fill + seconds * limit.per_second).min(limit.burst);
-            *since = now;
-            if *fill >= 1.0 {
-                *fill -= 1.0;
-            } else {
-                enough = false;
-            }
-        }
+        let limits = &self.frame.knobs.rate_limits;
+        let enough = self.frame.chance.admit(limits, service.name(), action, now).is_ok();
         match (enough, service) {
             (true, _) => Ok(()),
             (false, Service::Ec2) => {
@@ -329,30 +279,12 @@ impl Core {
             (false, _) => Err(ApiError::new("Throttling", "Rate exceeded")),
         }
     }
+}
 
-    /// The effect of the first fault that strikes this call.
-    pub(crate) fn strike(&mut self, service: &str, action: &str, after: bool) -> Option<Effect> {
-        for index in 0..self.knobs.faults.len() {
-            let fault = &self.knobs.faults[index];
-            if fault.after != after || fault.times == Some(0) || !means(&fault.action, service, action) {
-                continue;
-            }
-            #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
-            let chance = (self.roll() >> 11) as f64 / (1_u64 << 53) as f64;
-            let fault = &mut self.knobs.faults[index];
-            if chance < fault.probability {
-                fault.times = fault.times.map(|times| times - 1);
-                return Some(fault.effect.clone());
-            }
-        }
-        None
-    }
-
-    /// Freezes what reads of `action` see for `milliseconds`.
-    pub(crate) fn freeze(&mut self, action: &str, milliseconds: u64, now: Timestamp) {
-        let state = Box::new(self.state.clone());
-        self.stale = Some(Stale { action: action.into(), until: later(now, milliseconds), taken: now, state });
-    }
+/// Parameters for the call log.
+fn logged(parameters: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let hidden = |name: &str| matches!(name, "Action" | "Version" | "WebIdentityToken");
+    parameters.iter().filter(|(name, _)| !hidden(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn unknown_action(service: Service, action: &str) -> ApiError {
@@ -373,15 +305,4 @@ fn injected(service: Service, effect: Option<&Effect>) -> ApiError {
     };
     let message = if message.is_empty() { format!("{code} (injected)") } else { message.clone() };
     ApiError { code: code.clone(), message, status: status.unwrap_or_else(|| usual_status(service, code)) }
-}
-
-fn request_id(high: u64, low: u64) -> String {
-    format!(
-        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xfff,
-        low >> 52,
-        low & 0xffff_ffff_ffff
-    )
 }

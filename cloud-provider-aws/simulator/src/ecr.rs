@@ -1,14 +1,9 @@
 //! Container registries: ECR (JSON 1.1, version 2015-09-21) and ECR Public (2020-10-30), as far as they give out tokens.
 
+use cloud_provider_simulation::later;
 use jiff::Timestamp;
 
-use crate::{
-    context::{Context, later},
-    error::ApiError,
-    params::Params,
-    service::Action,
-    xml::Xml,
-};
+use crate::{context::Context, error::ApiError, params::Params, service::Action, xml::Xml};
 
 pub(crate) const PRIVATE: &[Action] = &[Action::read("GetAuthorizationToken", private)];
 pub(crate) const PUBLIC: &[Action] = &[Action::read("GetAuthorizationToken", public)];

@@ -1,15 +1,13 @@
 //! The instance metadata service, version 2 only.
 
+use cloud_provider_simulation::{Call, Effect, later, mix};
 use http::{Method, request::Parts};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
-    calls::Call,
-    context::{later, time},
+    context::time,
     core::{Answer, Core},
-    knobs::Effect,
-    state::mix,
     sts,
 };
 
@@ -43,7 +41,7 @@ impl Core {
     /// Answers a request to the metadata service and logs it as `IMDS`, with method and path for the action.
     pub(crate) fn answer_metadata(&mut self, parts: &Parts, now: Timestamp) -> Answer {
         let action = format!("{} {}", parts.method, parts.uri.path());
-        let answer = match self.strike("IMDS", &action, false) {
+        let answer = match self.frame.strike("IMDS", &action, false) {
             Some(effect) => struck(&effect),
             None => self.decide_metadata(parts, now),
         };
@@ -52,7 +50,7 @@ impl Core {
             Answer::Document { status, .. } => status.to_string(),
             other => format!("{other:?}"),
         };
-        self.calls.add(Call {
+        self.frame.calls.add(Call {
             number: 0,
             at: now,
             service: "IMDS".into(),
@@ -85,28 +83,28 @@ impl Core {
             return plain(403, "Forbidden");
         }
         self.metadata_tokens.retain(|_, until| now < *until);
-        let number = self.state.next_number();
+        let number = self.frame.state.next_number();
         let token = format!("{number:016x}{:016x}==", mix(number));
         self.metadata_tokens.insert(token.clone(), later(now, seconds * 1000));
         plain(200, token)
     }
 
     fn metadata(&mut self, path: &str, now: Timestamp) -> Answer {
-        let id = self.state.metadata_instance.clone();
-        let Some(instance) = id.and_then(|id| self.state.instances.get(&id).cloned()) else {
+        let id = self.frame.state.metadata_instance.clone();
+        let Some(instance) = id.and_then(|id| self.frame.state.instances.get(&id).cloned()) else {
             return plain(404, "Not Found");
         };
-        let zone = self.state.zone_of_subnet(&instance.subnet).unwrap_or_default().to_owned();
-        let zone_id = self.state.zones.get(&zone).map(|zone| zone.id.clone()).unwrap_or_default();
+        let zone = self.frame.state.zone_of_subnet(&instance.subnet).unwrap_or_default().to_owned();
+        let zone_id = self.frame.state.zones.get(&zone).map(|zone| zone.id.clone()).unwrap_or_default();
         let address = instance.primary().and_then(|interface| interface.private_ips.first()).map(ToString::to_string);
-        let role = self.state.roles.first().cloned();
+        let role = self.frame.state.roles.first().cloned();
         let meta = path.strip_prefix("/latest/meta-data/").map(|rest| rest.trim_end_matches('/'));
         match (meta, path) {
             (Some("instance-id"), _) => plain(200, instance.id),
             (Some("instance-type"), _) => plain(200, instance.instance_type),
             (Some("local-hostname" | "hostname"), _) => plain(200, instance.private_dns_name),
             (Some("local-ipv4"), _) => plain(200, address.unwrap_or_default()),
-            (Some("placement/region"), _) => plain(200, self.state.region.clone()),
+            (Some("placement/region"), _) => plain(200, self.frame.state.region.clone()),
             (Some("placement/availability-zone"), _) => plain(200, zone),
             (Some("placement/availability-zone-id"), _) => plain(200, zone_id),
             (Some("iam/security-credentials"), _) => match role {
@@ -118,9 +116,9 @@ impl Core {
             }
             (None, "/latest/dynamic/instance-identity/document") => {
                 let document = json!({
-                    "accountId": self.state.account, "architecture": "x86_64", "availabilityZone": zone,
+                    "accountId": self.frame.state.account, "architecture": "x86_64", "availabilityZone": zone,
                     "imageId": "ami-0a1b2c3d4e5f60001", "instanceId": instance.id, "instanceType": instance.instance_type,
-                    "pendingTime": instance.launched.map(time), "privateIp": address, "region": self.state.region,
+                    "pendingTime": instance.launched.map(time), "privateIp": address, "region": self.frame.state.region,
                     "version": "2017-09-30",
                 });
                 plain(200, format!("{document:#}"))
@@ -131,7 +129,7 @@ impl Core {
 
     /// Credentials of the instance's role, good for six hours as AWS's are.
     fn role_credentials(&mut self, instance: &str, role: &str, now: Timestamp) -> Answer {
-        let credential = sts::issue(&mut self.state, role, instance, now, 6 * 3600);
+        let credential = sts::issue(&mut self.frame.state, role, instance, now, 6 * 3600);
         let document = json!({
             "Code": "Success", "LastUpdated": time(now), "Type": "AWS-HMAC",
             "AccessKeyId": credential.access_key, "SecretAccessKey": credential.secret_key,

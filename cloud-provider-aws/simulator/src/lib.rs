@@ -24,9 +24,7 @@
 //! on a copy that replaces the state only if the whole request was good. Other processes use the control endpoint below
 //! `/_simulator/`; the source of its module lists the requests.
 
-mod at_write;
 mod auth;
-mod calls;
 mod context;
 mod control;
 mod core;
@@ -35,7 +33,6 @@ mod ecr;
 mod elb;
 mod elbv2;
 mod error;
-mod glob;
 mod handle;
 mod imds;
 mod knobs;
@@ -54,17 +51,16 @@ mod xml;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
 };
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use cloud_provider_simulation::Server;
+
+pub use cloud_provider_simulation::{AtWrite, Call, Count, Counts, Effect, Fault, Latency, RateLimit};
 
 pub use crate::{
-    at_write::AtWrite,
     auth::Credential,
-    calls::{Call, Count, Counts},
     handle::Handle,
-    knobs::{Delays, Effect, Fault, Knobs, Latency, Omission, Quotas, RateLimit},
+    knobs::{Delays, Knobs, Omission, Quotas},
     policy::{DOCUMENTED, Policy},
     seed::{Seed, Template, private_dns_name},
 };
@@ -107,47 +103,35 @@ impl Default for Options {
 
 /// A running simulator. Dropping it ends the server and all its connections.
 pub struct Simulator {
-    address: SocketAddr,
+    server: Server,
     handle: Handle,
-    server: JoinHandle<()>,
 }
 
 impl Simulator {
     /// Starts serving on the current tokio runtime. Fails if the address is not on loopback or cannot be bound.
     pub async fn start(options: Options) -> io::Result<Self> {
-        if !options.listen.ip().is_loopback() {
-            let text = format!(
-                "{} is not on loopback, and the simulator must not be reachable from elsewhere",
-                options.listen
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        let listener = TcpListener::bind(options.listen).await?;
-        let address = listener.local_addr()?;
-        let core = core::Core::new(&options);
-        let core = Arc::new(Mutex::new(core));
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&core)));
-        Ok(Self { address, handle: Handle { core }, server })
+        let listener = Server::bind(options.listen).await?;
+        let handle = Handle::new(core::Core::new(&options));
+        let answering = handle.clone();
+        let server = Server::start(listener, move |request| {
+            let handle = answering.clone();
+            async move { server::answer(&handle, request).await }
+        })?;
+        Ok(Self { server, handle })
     }
 
     /// The endpoint URL of all services, such as `http://127.0.0.1:4566`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
     }
 
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// Knobs, state and calls.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }

@@ -1,12 +1,12 @@
 //! AWS on loopback, as a program: prints one JSON line with its endpoint and serves until it is told to end.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use cloud_provider_aws_simulator::{ACCESS_KEY, Latency, Options, Policy, SECRET_KEY, Seed, Simulator};
+use cloud_provider_simulation::program;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// The part of AWS that a Kubernetes cloud controller uses, on loopback.
@@ -26,7 +26,7 @@ struct Arguments {
     #[arg(long, default_value = "us-east-1")]
     region: String,
     /// Time before every answer, such as 50ms or 1s.
-    #[arg(long, value_parser = milliseconds, default_value = "0ms")]
+    #[arg(long, value_parser = program::milliseconds, default_value = "0ms")]
     latency: u64,
     /// What callers may do: `documented`, `all`, or a file with an IAM policy document.
     #[arg(long, default_value = "documented")]
@@ -37,18 +37,6 @@ struct Arguments {
     /// End when standard input closes, so that it does not outlive the process that started it.
     #[arg(long)]
     exit_with_parent: bool,
-}
-
-fn milliseconds(text: &str) -> Result<u64, String> {
-    let (number, factor) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 1),
-        (None, Some(number)) => (number, 1000),
-        (None, None) => (text, 1),
-    };
-    number
-        .parse::<u64>()
-        .map(|number| number * factor)
-        .map_err(|_| format!("{text:?} is not a time such as 50ms or 1s"))
 }
 
 impl Arguments {
@@ -86,30 +74,12 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let options = arguments.options()?;
     let region = options.seed.region.clone();
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let simulator = Simulator::start(options).await.context("start the simulator")?;
     let ready = json!({
         "url": simulator.url(), "region": region, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY,
         "control": format!("{}/_simulator", simulator.url()), "pid": std::process::id(),
     });
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{ready}").and_then(|()| output.flush()).context("print the endpoint")?;
-    drop(output);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-        () = parent_is_gone(), if arguments.exit_with_parent => {}
-    }
+    program::serve(&ready, arguments.exit_with_parent).await?;
     drop(simulator);
     Ok(())
-}
-
-/// Reads standard input to its end on a thread of its own, which nothing waits for when the process ends.
-async fn parent_is_gone() {
-    let (closed, wait) = tokio::sync::oneshot::channel::<()>();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = closed.send(());
-    });
-    let _ = wait.await;
 }

@@ -1,8 +1,7 @@
 //! IAM, as far as a controller meets it: a set of allowed actions.
 
+use cloud_provider_simulation::glob;
 use serde::{Deserialize, Serialize};
-
-use crate::glob;
 
 /// The control plane policy in upstream's `docs/prerequisites.md`, without the actions of services that no controller
 /// calls (Auto Scaling, KMS, IAM). It lacks `DescribeNetworkInterfaces`, `DeleteTags`, `SetSecurityGroups`,

@@ -1,85 +1,40 @@
-//! HTTP on loopback: reads a request, lets the account decide it, writes the answer.
+//! What arrives over HTTP, and what goes back.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, io, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, request::Parts};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
+use cloud_provider_simulation::{
+    control::PREFIX,
+    form,
+    server::{respond, withhold},
 };
+use http::{HeaderValue, Method, Response, request::Parts};
+use http_body_util::Full;
 use jiff::Timestamp;
-use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     auth::Authorization,
     control,
-    core::{Answer, Arrival, Core},
+    core::{Answer, Arrival},
     error::ApiError,
+    handle::Handle,
     imds,
     service::Service,
 };
 
-/// Larger requests are refused; the largest real ones (hundreds of IDs) have some 50 KiB.
-const LARGEST: usize = 4 << 20;
-
-/// The account, shared by the server and its handles.
-pub(crate) type Shared = Arc<Mutex<Core>>;
-
-/// A panic of another holder cannot leave the account half changed: writes replace it as a whole.
-pub(crate) fn lock(core: &Shared) -> MutexGuard<'_, Core> {
-    core.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Serves until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, core: Shared) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, most likely: connections that end make room.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
-        let core = Arc::clone(&core);
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let core = Arc::clone(&core);
-                async move { answer(&core, request).await }
-            });
-            let served = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
-    }
-}
-
-async fn answer(core: &Shared, request: http::Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+/// Answers a request by the account behind `handle`.
+pub(crate) async fn answer(handle: &Handle, request: http::Request<Bytes>) -> io::Result<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
-    let body = Limited::new(body, LARGEST).collect().await.map_err(io::Error::other)?.to_bytes();
-    if let Some(path) = parts.uri.path().strip_prefix(control::PREFIX) {
-        let (status, body) = control::answer(core, &parts.method, path, parts.uri.query().unwrap_or_default(), &body);
+    if let Some(path) = parts.uri.path().strip_prefix(PREFIX) {
+        let (status, body) = control::answer(handle, &parts, path, &body);
         return respond(status, "application/json", body);
     }
     if imds::serves(parts.uri.path()) {
         let action = format!("{} {}", parts.method, parts.uri.path());
-        let wait = lock(core).latency("IMDS", &action);
+        let wait = handle.lock().frame.latency("IMDS", &action);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let ttl = parts.headers.get("x-aws-ec2-metadata-token-ttl-seconds").cloned();
-        let answer = lock(core).answer_metadata(&parts, Timestamp::now());
+        let answer = handle.lock().answer_metadata(&parts, Timestamp::now());
         let mut response = write(answer, "text/plain").await?;
         if let Some(ttl) = ttl {
             response.headers_mut().insert("x-aws-ec2-metadata-token-ttl-seconds", ttl);
@@ -88,9 +43,9 @@ async fn answer(core: &Shared, request: http::Request<Incoming>) -> io::Result<R
     }
     match arrival(parts, body) {
         Ok(arrival) => {
-            let wait = lock(core).latency(arrival.service.name(), &arrival.action);
+            let wait = handle.lock().frame.latency(arrival.service.name(), &arrival.action);
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            let answer = lock(core).answer(&arrival, Timestamp::now());
+            let answer = handle.lock().answer(&arrival, Timestamp::now());
             write(answer, arrival.service.content_type()).await
         }
         Err((service, error)) => {
@@ -112,17 +67,9 @@ async fn write(answer: Answer, content_type: &'static str) -> io::Result<Respons
             Ok(response)
         }
         // An error of the service ends the connection without an answer.
-        Answer::Disconnect => Err(io::Error::other("the answer is withheld")),
+        Answer::Disconnect => withhold(),
         Answer::Hang => match std::future::pending::<Infallible>().await {},
     }
-}
-
-fn respond(status: u16, content_type: &'static str, body: String) -> io::Result<Response<Full<Bytes>>> {
-    Response::builder()
-        .status(status)
-        .header(http::header::CONTENT_TYPE, content_type)
-        .body(Full::new(Bytes::from(body)))
-        .map_err(io::Error::other)
 }
 
 /// A JSON request names its service in a header. Else the service is told by the version; the credential scope decides how a refusal of another version looks.
@@ -143,9 +90,9 @@ fn arrival(parts: Parts, body: Bytes) -> Result<Arrival, (Service, ApiError)> {
         let parameters = json(&body).map_err(|error| (service, ApiError::new("SerializationException", error)))?;
         return Ok(Arrival { service, action: action.to_owned(), parameters, authorization, parts, body });
     }
-    let mut parameters = form(parts.uri.query().unwrap_or_default().as_bytes());
+    let mut parameters = fields(parts.uri.query().unwrap_or_default().as_bytes());
     match parts.method {
-        Method::POST => parameters.extend(form(&body)),
+        Method::POST => parameters.extend(fields(&body)),
         Method::GET => {}
         _ => return Err((fallback, ApiError::new("InvalidAction", "Only GET and POST are allowed").with_status(405))),
     }
@@ -166,48 +113,7 @@ fn json(text: &[u8]) -> Result<BTreeMap<String, String>, String> {
     Ok(members.into_iter().map(|(name, value)| (name, value.to_string())).collect())
 }
 
-/// Decodes `application/x-www-form-urlencoded`.
-pub(crate) fn form(text: &[u8]) -> BTreeMap<String, String> {
-    let pairs = text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    let split = |pair: &[u8]| match pair.iter().position(|byte| *byte == b'=') {
-        Some(at) => (decode(&pair[..at]), decode(&pair[at + 1..])),
-        None => (decode(pair), String::new()),
-    };
-    pairs.map(split).collect()
-}
-
-fn decode(text: &[u8]) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|code| std::str::from_utf8(code).ok());
-        match (first, code.and_then(|code| u8::from_str_radix(code, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = after;
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::form;
-
-    #[test]
-    fn forms_are_decoded() {
-        let form = form(b"Action=DescribeTags&Tag.1.Value=a%2Fb+c%3D%C3%A9&Subnets=&x");
-        assert_eq!(form["Tag.1.Value"], "a/b c=é");
-        assert_eq!(form["Subnets"], "");
-        assert_eq!(form["x"], "");
-    }
+/// Decodes `application/x-www-form-urlencoded`; the last of a name counts.
+fn fields(text: &[u8]) -> BTreeMap<String, String> {
+    form::pairs(text).into_iter().collect()
 }

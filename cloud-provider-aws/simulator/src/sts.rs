@@ -1,8 +1,10 @@
 //! STS, query protocol of version 2011-06-15.
 
+use cloud_provider_simulation::later;
+
 use crate::{
     auth::Credential,
-    context::{Context, later, time},
+    context::{Context, time},
     error::ApiError,
     params::Params,
     service::Action,

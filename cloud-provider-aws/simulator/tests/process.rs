@@ -2,66 +2,28 @@
 #![expect(clippy::unwrap_used, reason = "a test may end with a panic")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
+use cloud_provider_simulation::running::Running;
 use serde_json::{Value, json};
 
-/// Ends the program when the test does.
-struct Program {
-    child: Child,
-    ready: Value,
-}
+/// The simulator as a program.
+struct Program(Running);
 
 impl Program {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_aws-simulator"))
-            .args(arguments)
-            .arg("--exit-with-parent")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, ready: serde_json::from_str(&line).unwrap() }
-    }
-
-    fn ends(&mut self) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
+        Self(Running::start(env!("CARGO_BIN_EXE_aws-simulator"), arguments).unwrap())
     }
 
     /// Status, and body.
     fn http(&self, request: &str, headers: &str, body: &str) -> (u16, String) {
-        let address = self.ready["url"].as_str().unwrap().strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        let length = body.len();
-        let text = format!(
-            "{request} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
-        );
-        stream.write_all(text.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        (head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0), body.to_owned())
+        self.0.http(request, headers, body).unwrap()
     }
 
     fn control(&self, request: &str, body: &Value) -> Value {
-        let (method, path) = request.split_once(' ').unwrap();
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let (status, answer) = self.http(&format!("{method} /_simulator/{path}"), "", &body);
-        assert_eq!(status, 200, "{request}: {answer}");
-        serde_json::from_str(&answer).unwrap()
+        self.0.control(request, body).unwrap()
     }
 
     /// An EC2 call whose signature nobody could check.
@@ -74,21 +36,13 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn program_tells_its_endpoint_and_ends_with_its_parent() {
     let mut program = Program::start(&["--nodes", "7", "--cluster", "x"]);
-    assert!(program.ready["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+    assert!(program.0.ready["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
     let state = program.control("GET state", &Value::Null);
     assert_eq!(state["instances"].as_object().unwrap().len(), 8);
-    drop(program.child.stdin.take());
-    assert!(program.ends());
+    assert!(program.0.ends_with_parent().unwrap());
 }
 
 #[test]

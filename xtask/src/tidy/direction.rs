@@ -5,12 +5,15 @@ use crate::workspace::Member;
 
 const CORE: &str = "cloud-provider";
 const TESTING: &str = "cloud-provider-testing";
+const SIMULATION: &str = "cloud-provider-simulation";
 
 /// What a member is, told by its folder.
 #[derive(Debug, PartialEq, Eq)]
 enum Role<'a> {
     Core,
     Testing,
+    /// What all simulators share.
+    Simulation,
     /// A cloud's crate, with the cloud's name.
     Cloud(&'a str),
     /// A cloud's simulator.
@@ -26,6 +29,7 @@ fn role(folder: &str) -> Role<'_> {
     match (folder, cloud.map(|cloud| cloud.split_once('/'))) {
         ("cloud-provider", _) => Role::Core,
         ("cloud-provider/testing", _) => Role::Testing,
+        ("cloud-provider/simulation", _) => Role::Simulation,
         ("xtask/release", _) => Role::Release,
         (_, Some(Some((cloud, "simulator")))) => Role::Simulator(cloud),
         (_, Some(None)) => Role::Cloud(cloud.unwrap_or_default()),
@@ -41,7 +45,8 @@ fn allowed(role: &Role<'_>, dev: bool) -> Vec<String> {
         (Role::Testing, _) | (Role::Cloud(_), false) => vec![CORE.to_owned()],
         (Role::Cloud(cloud), true) => [core_and_testing(), vec![format!("cloud-provider-{cloud}-simulator")]].concat(),
         (Role::Simulator(_), true) => core_and_testing(),
-        (Role::Core | Role::Simulator(_) | Role::Release, false) | (Role::Tool, _) => Vec::new(),
+        (Role::Simulator(_), false) => vec![SIMULATION.to_owned()],
+        (Role::Core | Role::Release, false) | (Role::Simulation | Role::Tool, _) => Vec::new(),
     }
 }
 
@@ -145,6 +150,7 @@ mod tests {
     fn folders_tell_roles() {
         assert_eq!(role("cloud-provider"), Role::Core);
         assert_eq!(role("cloud-provider/testing"), Role::Testing);
+        assert_eq!(role("cloud-provider/simulation"), Role::Simulation);
         assert_eq!(role("cloud-provider-aws"), Role::Cloud("aws"));
         assert_eq!(role("cloud-provider-aws/simulator"), Role::Simulator("aws"));
         assert_eq!(role("xtask/release"), Role::Release);
@@ -157,7 +163,8 @@ mod tests {
             member("cloud-provider", CORE, &[(TESTING, true), ("serde", false)]),
             member("cloud-provider/testing", TESTING, &[(CORE, false)]),
             member("cloud-provider-x", "cloud-provider-x", &[(CORE, false), ("cloud-provider-x-simulator", true)]),
-            member("cloud-provider-x/simulator", "cloud-provider-x-simulator", &[]),
+            member("cloud-provider/simulation", SIMULATION, &[]),
+            member("cloud-provider-x/simulator", "cloud-provider-x-simulator", &[(SIMULATION, false)]),
             member("xtask", "xtask", &[("clap", false)]),
         ];
         assert_eq!(found(&right, &[]), [""; 0]);

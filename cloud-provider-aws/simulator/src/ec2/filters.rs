@@ -1,6 +1,8 @@
 //! `Filter.N`: all filters must match, any of their values, with `*` and `?`.
 
-use crate::{error::ApiError, glob, model::Tags, params::Params};
+use cloud_provider_simulation::glob;
+
+use crate::{error::ApiError, model::Tags, params::Params};
 
 /// AWS's limit on the values of all filters of a call.
 const MOST_VALUES: usize = 200;

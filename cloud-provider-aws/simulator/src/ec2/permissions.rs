@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloud_provider_simulation::mix;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     error::ApiError,
     model::{Rule, Source},
     params::Params,
-    state::mix,
     xml::Xml,
 };
 

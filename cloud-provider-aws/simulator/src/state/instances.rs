@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use cloud_provider_simulation::mix;
 use jiff::Timestamp;
 
-use super::{State, mix};
+use super::State;
 use crate::{
     model::{Instance, InstanceState},
     seed::{private_dns_name, public_dns_name},

@@ -2,17 +2,14 @@
 
 pub(crate) mod balancing;
 mod instances;
-mod shared;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
+use cloud_provider_simulation::{Shared, mix};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::{
-    balancing::{ClassicLoadBalancer, Listener, LoadBalancer, TargetGroup},
-    shared::Shared,
-};
+use self::balancing::{ClassicLoadBalancer, Listener, LoadBalancer, TargetGroup};
 use crate::{
     error::ApiError,
     model::{Instance, NetworkInterface, RouteTable, SecurityGroup, Subnet, Tags, Volume, Vpc, Zone},
@@ -22,7 +19,7 @@ use crate::{
 /// Everything in the account, by ID or name. Its dump holds all of it, so that it can be loaded again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct State {
+pub struct State {
     pub(crate) account: String,
     pub(crate) region: String,
     pub(crate) zones: BTreeMap<String, Zone>,
@@ -195,12 +192,4 @@ pub(crate) fn put_tags(tags: &mut Tags, new: &Tags, most: usize, code: &str) -> 
     }
     *tags = merged;
     Ok(())
-}
-
-/// One step of SplitMix64: a bijection, so different numbers stay different.
-pub(crate) fn mix(number: u64) -> u64 {
-    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

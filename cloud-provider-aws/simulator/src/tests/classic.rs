@@ -92,7 +92,7 @@ fn bad_load_balancers_are_refused() {
         assert_eq!(account.call("elb:CreateLoadBalancer", &parameters), Err((code.into(), status)), "{parameters:?}");
     }
     account.good("elb:CreateLoadBalancer", &wanted("a1", "80"));
-    assert_eq!(account.core.state.classic_load_balancers.len(), 1, "nothing was made by a refused call");
+    assert_eq!(account.core.frame.state.classic_load_balancers.len(), 1, "nothing was made by a refused call");
 }
 
 #[test]
@@ -211,17 +211,17 @@ fn instances_must_be_alive_and_leave_with_their_end() {
     let two =
         [NAME, ("Instances.member.1.InstanceId", nodes[0].as_str()), ("Instances.member.2.InstanceId", &nodes[1])];
     account.good("elb:RegisterInstancesWithLoadBalancer", &two);
-    account.core.state.change_instance(&nodes[2], InstanceState::Terminated, None);
+    account.core.frame.state.change_instance(&nodes[2], InstanceState::Terminated, None);
     for id in [nodes[2].as_str(), "i-00000001"] {
         let parameters = [NAME, ("Instances.member.1.InstanceId", id)];
         assert_eq!(account.refused("elb:RegisterInstancesWithLoadBalancer", &parameters), "InvalidInstance", "{id}");
     }
-    account.core.state.change_instance(&nodes[0], InstanceState::Terminated, None);
+    account.core.frame.state.change_instance(&nodes[0], InstanceState::Terminated, None);
     let body = account.good("elb:DescribeInstanceHealth", &[NAME]);
     assert_eq!(values(&body, "InstanceId"), [nodes[1].clone()]);
     assert_eq!(first(&body, "State"), "InService");
     account.good("elb:DeregisterInstancesFromLoadBalancer", &[NAME, ("Instances.member.1.InstanceId", &nodes[1])]);
-    assert!(account.core.state.classic_load_balancers["a1"].instances.is_empty());
+    assert!(account.core.frame.state.classic_load_balancers["a1"].instances.is_empty());
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn subnets_and_groups_are_exchanged_but_one_subnet_stays() {
     assert_eq!(account.refused("elb:AttachLoadBalancerToSubnets", &twice), "InvalidConfigurationRequest");
     let group = account.new_group("b");
     account.good("elb:ApplySecurityGroupsToLoadBalancer", &[NAME, ("SecurityGroups.member.1", &group)]);
-    let balancer = &account.core.state.classic_load_balancers["a1"];
+    let balancer = &account.core.frame.state.classic_load_balancers["a1"];
     assert_eq!(balancer.subnets.iter().collect::<Vec<_>>(), [SUBNETS[1], SUBNETS[2]]);
     assert_eq!(account.refused("ec2:DeleteSecurityGroup", &[("GroupId", &group)]), "DependencyViolation");
     account.adjust(|knobs| knobs.delays.groups_released_ms = 2000);
@@ -274,6 +274,6 @@ fn attributes_are_checked_and_kept() {
         let result = account.call("elb:ModifyLoadBalancerAttributes", &all);
         assert_eq!(result.map(|_| ()).map_err(|(code, _)| code), expected.map_err(str::to_owned), "{parameters:?}");
     }
-    let attributes = &account.core.state.classic_load_balancers["a1"].attributes;
+    let attributes = &account.core.frame.state.classic_load_balancers["a1"].attributes;
     assert!(attributes.cross_zone && attributes.idle_timeout == 120 && attributes.access_log.is_some());
 }

@@ -1,9 +1,11 @@
 //! What all services share: permissions, faults, limits, stale reads, credentials.
 
+use cloud_provider_simulation::at_write::Picked;
+
 use super::{Account, SUBNETS, VPC, first, values};
 use crate::{
-    AtWrite, Effect, Fault, Omission, Options, Policy, RateLimit, Seed, at_write::Picked, core::Answer,
-    model::InstanceState, service::Service,
+    AtWrite, Effect, Fault, Omission, Options, Policy, RateLimit, Seed, core::Answer, model::InstanceState,
+    service::Service,
 };
 
 fn nlb() -> Vec<(&'static str, &'static str)> {
@@ -70,12 +72,12 @@ fn throttling_has_the_code_and_status_of_its_service() {
 #[test]
 fn injected_errors_strike_as_often_as_asked() {
     let mut account = Account::new(0);
-    account.core.knobs.faults.push(Fault::error("DescribeInstances", "InternalError").times(2));
+    account.core.frame.knobs.faults.push(Fault::error("DescribeInstances", "InternalError").times(2));
     for _ in 0..2 {
         assert_eq!(account.call("ec2:DescribeInstances", &[]), Err(("InternalError".into(), 500)));
     }
     account.good("ec2:DescribeInstances", &[]);
-    account.core.knobs.faults.push(Fault::error("EC2.*", "RequestLimitExceeded").with_probability(0.25));
+    account.core.frame.knobs.faults.push(Fault::error("EC2.*", "RequestLimitExceeded").with_probability(0.25));
     let struck = (0..400).filter(|_| account.call("ec2:DescribeVpcs", &[]).is_err()).count();
     assert!((60..140).contains(&struck), "{struck} of 400");
 }
@@ -83,30 +85,35 @@ fn injected_errors_strike_as_often_as_asked() {
 #[test]
 fn lost_answer_leaves_its_effect() {
     let mut account = Account::new(0);
-    account.core.knobs.faults.push(Fault::lost_answer("ELBv2.CreateLoadBalancer").times(1));
+    account.core.frame.knobs.faults.push(Fault::lost_answer("ELBv2.CreateLoadBalancer").times(1));
     assert_eq!(account.answer("elbv2:CreateLoadBalancer", &nlb()), Answer::Disconnect);
-    assert_eq!(account.core.state.load_balancers.len(), 1);
-    let call = account.core.calls.calls().pop().unwrap();
+    assert_eq!(account.core.frame.state.load_balancers.len(), 1);
+    let call = account.core.frame.calls.calls().pop().unwrap();
     assert_eq!((call.outcome.as_str(), call.executed), ("Disconnect", true));
-    account.core.knobs.faults.push(Fault { after: false, ..Fault::lost_answer("ELBv2.DeleteLoadBalancer") });
-    let arn = account.core.state.load_balancers.keys().next().unwrap().clone();
+    account.core.frame.knobs.faults.push(Fault { after: false, ..Fault::lost_answer("ELBv2.DeleteLoadBalancer") });
+    let arn = account.core.frame.state.load_balancers.keys().next().unwrap().clone();
     assert_eq!(account.answer("elbv2:DeleteLoadBalancer", &[("LoadBalancerArn", &arn)]), Answer::Disconnect);
-    assert_eq!(account.core.state.load_balancers.len(), 1, "struck before it was carried out");
-    assert!(!account.core.calls.calls().pop().unwrap().executed);
+    assert_eq!(account.core.frame.state.load_balancers.len(), 1, "struck before it was carried out");
+    assert!(!account.core.frame.calls.calls().pop().unwrap().executed);
 }
 
 #[test]
 fn error_after_the_write_leaves_its_effect() {
     let mut account = Account::new(0);
-    account.core.knobs.faults.push(Fault { after: true, ..Fault::error("CreateLoadBalancer", "ServiceUnavailable") });
+    account
+        .core
+        .frame
+        .knobs
+        .faults
+        .push(Fault { after: true, ..Fault::error("CreateLoadBalancer", "ServiceUnavailable") });
     assert_eq!(account.call("elbv2:CreateLoadBalancer", &nlb()), Err(("ServiceUnavailable".into(), 503)));
-    assert_eq!(account.core.state.load_balancers.len(), 1);
+    assert_eq!(account.core.frame.state.load_balancers.len(), 1);
 }
 
 #[test]
 fn truncated_answer_ends_in_the_middle() {
     let mut account = Account::new(3);
-    account.core.knobs.faults.push(Fault { effect: Effect::Truncate, ..Fault::error("DescribeInstances", "") });
+    account.core.frame.knobs.faults.push(Fault { effect: Effect::Truncate, ..Fault::error("DescribeInstances", "") });
     let Answer::Document { status, body, .. } = account.answer("ec2:DescribeInstances", &[]) else {
         panic!("no document")
     };
@@ -118,9 +125,9 @@ fn stale_reads_see_the_past_while_writes_see_the_present() {
     let mut account = Account::new(2);
     let node = account.nodes().remove(0);
     let now = account.now();
-    account.core.freeze("EC2.*", 5000, now);
-    account.core.state.change_instance(&node, InstanceState::Terminated, None);
-    account.core.state.delete_instance(&node);
+    account.core.frame.freeze("EC2.*", 5000, now);
+    account.core.frame.state.change_instance(&node, InstanceState::Terminated, None);
+    account.core.frame.state.delete_instance(&node);
     account.good("ec2:DescribeInstances", &[("InstanceId.1", &node)]);
     assert_eq!(
         account.refused("ec2:CreateTags", &[("ResourceId.1", &node), ("Tag.1.Key", "a")]),
@@ -154,7 +161,7 @@ fn unknown_actions_and_dry_runs_are_refused_and_logged() {
     assert_eq!(account.call("elbv2:CreateRule", &[]), Err(("InvalidAction".into(), 400)));
     assert_eq!(account.call("ec2:DescribeVpcs", &[("DryRun", "true")]), Err(("DryRunOperation".into(), 412)));
     account.good("ec2:DescribeVpcs", &[("DryRun", "false"), ("VpcId.1", VPC)]);
-    let calls = account.core.calls.calls();
+    let calls = account.core.frame.calls.calls();
     let seen: Vec<_> = calls.iter().map(|call| (call.number, call.action.as_str(), call.outcome.as_str())).collect();
     assert_eq!(
         seen,
@@ -166,7 +173,7 @@ fn unknown_actions_and_dry_runs_are_refused_and_logged() {
         ]
     );
     assert_eq!(calls[3].parameters["VpcId.1"], VPC);
-    let count = &account.core.calls.counts()["EC2.DescribeVpcs"];
+    let count = &account.core.frame.calls.counts()["EC2.DescribeVpcs"];
     assert_eq!((count.calls, count.failures["DryRunOperation"]), (2, 1));
 }
 
@@ -193,14 +200,14 @@ fn assumed_role_can_call_until_it_expires() {
     assert_eq!(account.refused("sts:AssumeRoleWithWebIdentity", &web), "InvalidIdentityToken");
     let web = [role[0], role[1], ("WebIdentityToken", "head.claims.signature")];
     account.good("sts:AssumeRoleWithWebIdentity", &web);
-    assert!(!account.core.calls.calls().pop().unwrap().parameters.contains_key("WebIdentityToken"));
+    assert!(!account.core.frame.calls.calls().pop().unwrap().parameters.contains_key("WebIdentityToken"));
 }
 
 #[test]
 fn state_dump_holds_every_resource_with_its_tags() {
     let mut account = Account::new(2);
     account.good("elbv2:CreateLoadBalancer", &nlb());
-    let dump = serde_json::to_value(&account.core.state).unwrap();
+    let dump = serde_json::to_value(&account.core.frame.state).unwrap();
     assert_eq!(dump["instances"].as_object().unwrap().len(), 3);
     assert_eq!(dump["subnets"][SUBNETS[0]]["tags"]["kubernetes.io/role/elb"], "1");
     assert_eq!(dump["load_balancers"].as_object().unwrap().values().next().unwrap()["name"], "n1");
@@ -223,7 +230,7 @@ fn every_action_of_the_documented_policy_that_a_controller_calls_is_simulated() 
 #[test]
 fn seeds_of_other_regions_have_their_own_names() {
     let mut account = Account::with(Options { seed: Seed::cluster_in("eu-west-1", "x", 1), ..Options::default() });
-    account.core.state.region = "us-east-1".into();
+    account.core.frame.state.region = "us-east-1".into();
     let body = account.good("ec2:DescribeInstances", &[]);
     assert!(
         values(&body, "privateDnsName")
@@ -236,20 +243,20 @@ fn seeds_of_other_regions_have_their_own_names() {
 /// Two new groups, with something at the second: what was answered, and how many groups there are then.
 fn at_second_group(what: AtWrite) -> (Account, Answer) {
     let mut account = Account::new(0);
-    account.core.picked = Picked::at(2, what);
+    account.core.frame.picked = Picked::at(2, what);
     account.new_group("first");
     // A read and a refused write do not count.
     account.good("ec2:DescribeSecurityGroups", &[]);
     assert_eq!(account.refused("ec2:DeleteSecurityGroup", &[("GroupId", "sg-0ffffffff")]), "InvalidGroup.NotFound");
-    assert_eq!(account.core.picked.struck, None);
+    assert_eq!(account.core.frame.picked.struck(), None);
     let second = [("GroupName", "second"), ("GroupDescription", "test"), ("VpcId", VPC)];
     let answer = account.answer("ec2:CreateSecurityGroup", &second);
-    assert_eq!(account.core.picked.struck.as_deref(), Some("EC2.CreateSecurityGroup"));
+    assert_eq!(account.core.frame.picked.struck(), Some("EC2.CreateSecurityGroup"));
     (account, answer)
 }
 
 fn groups(account: &Account) -> usize {
-    account.core.state.security_groups.len()
+    account.core.frame.state.security_groups.len()
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn bad_rules_are_refused() {
         "InvalidPermission.NotFound"
     );
     account.good("ec2:RevokeSecurityGroupIngress", &described);
-    assert!(account.core.state.security_groups[&group].ingress.is_empty(), "the description does not matter");
+    assert!(account.core.frame.state.security_groups[&group].ingress.is_empty(), "the description does not matter");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn routes_follow_their_instance() {
     let described = |account: &mut Account| account.good("ec2:DescribeRouteTables", &[("RouteTableId.1", table)]);
     let body = described(&mut account);
     assert!(body.contains("<destinationCidrBlock>100.64.1.0/24</destinationCidrBlock>"), "{body}");
-    account.core.state.change_instance(&nodes[0], InstanceState::Stopped, None);
+    account.core.frame.state.change_instance(&nodes[0], InstanceState::Stopped, None);
     assert!(described(&mut account).contains("<state>blackhole</state>"));
     account.good("ec2:DeleteRoute", &route(&nodes[0])[..2]);
     assert_eq!(account.refused("ec2:DeleteRoute", &route(&nodes[0])[..2]), "InvalidRoute.NotFound");
@@ -218,7 +218,7 @@ fn interfaces_of_other_owners_are_found_by_address() {
     let mut account = Account::new(2);
     let mut fargate = NetworkInterface::new("eni-0f", PRIVATE, "10.0.128.77".parse().unwrap());
     fargate.private_dns_name = "ip-10-0-128-77.ec2.internal".into();
-    account.core.state.network_interfaces.insert(fargate.id.clone(), fargate);
+    account.core.frame.state.network_interfaces.insert(fargate.id.clone(), fargate);
     let parameters = [
         ("Filter.1.Name", "attachment.status"),
         ("Filter.1.Value.1", "attached"),

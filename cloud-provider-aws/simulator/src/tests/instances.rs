@@ -1,10 +1,9 @@
 //! EC2 instances.
 
+use cloud_provider_simulation::later;
+
 use super::{Account, first, values};
-use crate::{
-    context::later,
-    model::{InstanceState, NetworkInterface},
-};
+use crate::model::{InstanceState, NetworkInterface};
 
 #[test]
 fn described_instance_has_what_a_controller_reads() {
@@ -31,7 +30,7 @@ fn described_instance_has_what_a_controller_reads() {
 fn instances_are_found_by_filters() {
     let mut account = Account::new(5);
     let node = account.nodes().remove(2);
-    account.core.state.change_instance(&node, InstanceState::Stopped, None);
+    account.core.frame.state.change_instance(&node, InstanceState::Stopped, None);
     for (name, value, expected) in [
         ("instance-state-name", "stopped", 1),
         ("instance-state-name", "running", 5),
@@ -135,7 +134,7 @@ fn terminated_instance_keeps_its_id_and_loses_its_network() {
     let mut account = Account::new(1);
     let node = account.nodes().remove(0);
     let settled = later(account.now(), 1000);
-    account.core.state.change_instance(&node, InstanceState::Terminated, Some(settled));
+    account.core.frame.state.change_instance(&node, InstanceState::Terminated, Some(settled));
     let body = account.good("ec2:DescribeInstances", &[("InstanceId.1", &node)]);
     assert!(body.contains("<name>shutting-down</name>"), "{body}");
     account.wait(1000);
@@ -143,8 +142,8 @@ fn terminated_instance_keeps_its_id_and_loses_its_network() {
     assert!(body.contains("<code>48</code><name>terminated</name>"), "{body}");
     assert_eq!(first(&body, "privateDnsName"), "");
     assert!(values(&body, "networkInterfaceId").is_empty());
-    assert!(!account.core.state.change_instance(&node, InstanceState::Running, None), "it cannot come back");
-    account.core.state.delete_instance(&node);
+    assert!(!account.core.frame.state.change_instance(&node, InstanceState::Running, None), "it cannot come back");
+    account.core.frame.state.delete_instance(&node);
     assert_eq!(account.refused("ec2:DescribeInstances", &[("InstanceId.1", &node)]), "InvalidInstanceID.NotFound");
 }
 
@@ -153,7 +152,7 @@ fn new_instance_is_hidden_until_the_visibility_delay_is_over() {
     let mut account = Account::new(0);
     account.adjust(|knobs| knobs.delays.instance_visible_ms = 500);
     let now = account.now();
-    let id = account.core.state.add_from_template(1, Some(now)).remove(0);
+    let id = account.core.frame.state.add_from_template(1, Some(now)).remove(0);
     assert_eq!(account.refused("ec2:DescribeInstances", &[("InstanceId.1", &id)]), "InvalidInstanceID.NotFound");
     account.wait(500);
     account.good("ec2:DescribeInstances", &[("InstanceId.1", &id)]);
@@ -176,7 +175,7 @@ fn topology_is_told_for_the_types_that_have_one() {
     let nodes = account.nodes();
     let body = account.good("ec2:DescribeInstanceTopology", &[("InstanceId.1", &nodes[0])]);
     assert!(values(&body, "instanceId").is_empty());
-    account.core.state.instances.get_mut(&nodes[0]).unwrap().network_nodes = vec!["nn-1".into(), "nn-2".into()];
+    account.core.frame.state.instances.get_mut(&nodes[0]).unwrap().network_nodes = vec!["nn-1".into(), "nn-2".into()];
     let body = account.good("ec2:DescribeInstanceTopology", &[]);
     assert_eq!(values(&body, "instanceId"), [nodes[0].clone()]);
     assert!(body.contains("<networkNodeSet><item>nn-1</item><item>nn-2</item></networkNodeSet>"), "{body}");
@@ -191,9 +190,9 @@ fn source_check_is_changed_on_instances_with_one_interface_only() {
     let node = account.nodes().remove(0);
     let parameters = [("InstanceId", node.as_str()), ("SourceDestCheck.Value", "false")];
     account.good("ec2:ModifyInstanceAttribute", &parameters);
-    assert!(!account.core.state.instances[&node].source_dest_check);
+    assert!(!account.core.frame.state.instances[&node].source_dest_check);
     let second = NetworkInterface::new("eni-2", super::SUBNETS[0], "10.0.0.200".parse().unwrap());
-    account.core.state.instances.get_mut(&node).unwrap().interfaces.push(second);
+    account.core.frame.state.instances.get_mut(&node).unwrap().interfaces.push(second);
     assert_eq!(account.refused("ec2:ModifyInstanceAttribute", &parameters), "InvalidInstanceID");
     assert_eq!(account.refused("ec2:ModifyInstanceAttribute", &parameters[..1]), "MissingParameter");
 }
@@ -205,11 +204,11 @@ fn tags_are_added_replaced_and_removed() {
     let tag = |key, value| [("ResourceId.1", node.as_str()), ("Tag.1.Key", key), ("Tag.1.Value", value)];
     account.good("ec2:CreateTags", &tag("colour", "red"));
     account.good("ec2:CreateTags", &tag("colour", "blue"));
-    assert_eq!(account.core.state.instances[&node].tags["colour"], "blue");
+    assert_eq!(account.core.frame.state.instances[&node].tags["colour"], "blue");
     account.good("ec2:DeleteTags", &tag("colour", "red"));
-    assert!(account.core.state.instances[&node].tags.contains_key("colour"), "another value stays");
+    assert!(account.core.frame.state.instances[&node].tags.contains_key("colour"), "another value stays");
     account.good("ec2:DeleteTags", &tag("colour", "blue"));
-    assert!(!account.core.state.instances[&node].tags.contains_key("colour"));
+    assert!(!account.core.frame.state.instances[&node].tags.contains_key("colour"));
     for (parameters, code) in [
         ([("ResourceId.1", "i-00000001"), ("Tag.1.Key", "a")], "InvalidInstanceID.NotFound"),
         ([("ResourceId.1", "kwok-1"), ("Tag.1.Key", "a")], "InvalidID"),

@@ -8,12 +8,12 @@ mod network;
 
 use std::collections::BTreeMap;
 
+use cloud_provider_simulation::later;
 use jiff::Timestamp;
 
 use crate::{
     ACCESS_KEY, Options, Policy, Seed,
     auth::Authorization,
-    context::later,
     core::{Answer, Arrival, Core},
     knobs::Knobs,
     service::Service,
@@ -47,9 +47,9 @@ impl Account {
     }
 
     pub(super) fn adjust(&mut self, change: impl FnOnce(&mut Knobs)) {
-        let mut knobs = self.core.knobs.clone();
+        let mut knobs = self.core.frame.knobs.clone();
         change(&mut knobs);
-        self.core.set_knobs(knobs);
+        self.core.frame.set_knobs(knobs);
     }
 
     pub(super) fn wait(&mut self, milliseconds: u64) {
@@ -106,8 +106,8 @@ impl Account {
 
     /// IDs of the instances that the template made, in order.
     pub(super) fn nodes(&self) -> Vec<String> {
-        let made = |id: &&String| Some(id.as_str()) != self.core.state.metadata_instance.as_deref();
-        self.core.state.instances.keys().filter(made).cloned().collect()
+        let made = |id: &&String| Some(id.as_str()) != self.core.frame.state.metadata_instance.as_deref();
+        self.core.frame.state.instances.keys().filter(made).cloned().collect()
     }
 
     pub(super) fn new_group(&mut self, name: &str) -> String {

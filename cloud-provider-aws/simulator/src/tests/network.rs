@@ -117,7 +117,7 @@ fn bad_load_balancers_are_refused() {
     ] {
         assert_eq!(account.refused("elbv2:CreateLoadBalancer", &parameters), code, "{parameters:?}");
     }
-    assert_eq!(account.core.state.load_balancers.len(), 1);
+    assert_eq!(account.core.frame.state.load_balancers.len(), 1);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn listeners_must_fit_their_load_balancer_and_target_group() {
     let body = account.good("elbv2:CreateListener", &tls(CERTIFICATE));
     assert_eq!(first(&body, "SslPolicy"), "ELBSecurityPolicy-2016-08");
     assert_eq!(first(&body, "CertificateArn"), CERTIFICATE);
-    assert_eq!(account.core.state.listeners.len(), 2);
+    assert_eq!(account.core.frame.state.listeners.len(), 2);
 }
 
 #[test]
@@ -297,16 +297,16 @@ fn fifty_listeners_fit_on_a_load_balancer() {
 fn targets_must_be_running_instances_of_the_vpc() {
     let Made { mut account, group, .. } = made(3);
     let nodes = account.nodes();
-    account.core.state.change_instance(&nodes[1], InstanceState::Stopped, None);
-    account.core.state.instances.get_mut(&nodes[2]).unwrap().subnet = "subnet-of-another-vpc".into();
+    account.core.frame.state.change_instance(&nodes[1], InstanceState::Stopped, None);
+    account.core.frame.state.instances.get_mut(&nodes[2]).unwrap().subnet = "subnet-of-another-vpc".into();
     for id in [&nodes[1], &nodes[2], &"i-00000001".to_owned()] {
         let parameters = targets(&group, &[nodes[0].clone(), id.clone()], "30080");
         assert_eq!(account.refused("elbv2:RegisterTargets", &borrowed(&parameters)), "InvalidTarget", "{id}");
     }
-    assert!(account.core.state.target_groups[&group].targets.is_empty(), "no target of a refused call stays");
+    assert!(account.core.frame.state.target_groups[&group].targets.is_empty(), "no target of a refused call stays");
     account.good("elbv2:RegisterTargets", &borrowed(&targets(&group, &nodes[..1], "30080")));
     account.good("elbv2:RegisterTargets", &borrowed(&targets(&group, &nodes[..1], "30080")));
-    assert_eq!(account.core.state.target_groups[&group].targets.len(), 1);
+    assert_eq!(account.core.frame.state.target_groups[&group].targets.len(), 1);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn targets_become_healthy_and_drain() {
     account.adjust(|knobs| knobs.delays.target_healthy_ms = 1000);
     let mut nodes = account.nodes();
     // The load balancer has no subnet in the third zone.
-    nodes.retain(|id| account.core.state.instances[id].subnet != SUBNETS[2]);
+    nodes.retain(|id| account.core.frame.state.instances[id].subnet != SUBNETS[2]);
     let both = targets(&group, &nodes, "30080");
     account.good("elbv2:RegisterTargets", &borrowed(&both));
     let this = [("TargetGroupArn", group.as_str())];
@@ -323,7 +323,7 @@ fn targets_become_healthy_and_drain() {
     assert_eq!(health(&mut account), ["initial", "initial"]);
     account.wait(1000);
     assert_eq!(health(&mut account), ["healthy", "healthy"]);
-    account.core.state.change_instance(&nodes[0], InstanceState::Stopped, None);
+    account.core.frame.state.change_instance(&nodes[0], InstanceState::Stopped, None);
     assert_eq!(health(&mut account), ["unused", "healthy"]);
     account.good("elbv2:DeregisterTargets", &borrowed(&targets(&group, &nodes[..1], "30080")));
     let body = account.good("elbv2:DescribeTargetHealth", &this);
@@ -338,7 +338,7 @@ fn five_hundred_targets_fit_in_a_zone() {
     let Made { mut account, group, .. } = made(1503);
     let mut by_zone: Vec<Vec<String>> = vec![Vec::new(); 3];
     for id in account.nodes() {
-        let subnet = account.core.state.instances[&id].subnet.clone();
+        let subnet = account.core.frame.state.instances[&id].subnet.clone();
         by_zone[SUBNETS.iter().position(|known| *known == subnet).unwrap()].push(id);
     }
     assert!(by_zone.iter().all(|zone| zone.len() == 501));
@@ -346,7 +346,7 @@ fn five_hundred_targets_fit_in_a_zone() {
     let one_more = targets(&group, &by_zone[0][500..], "30080");
     assert_eq!(account.refused("elbv2:RegisterTargets", &borrowed(&one_more)), "TooManyTargets");
     account.good("elbv2:RegisterTargets", &borrowed(&targets(&group, &by_zone[1][..1], "30080")));
-    let balancer = account.core.state.load_balancers.keys().next().unwrap().clone();
+    let balancer = account.core.frame.state.load_balancers.keys().next().unwrap().clone();
     let cross_zone = [
         ("LoadBalancerArn", balancer.as_str()),
         ("Attributes.member.1.Key", "load_balancing.cross_zone.enabled"),
@@ -387,7 +387,7 @@ fn both_families_need_ipv6_in_every_subnet_and_no_udp() {
     let set = |kind| [("LoadBalancerArn", balancer.as_str()), ("IpAddressType", kind)];
     assert_eq!(account.refused("elbv2:SetIpAddressType", &set("dualstack")), "InvalidConfigurationRequest");
     assert_eq!(account.refused("elbv2:SetIpAddressType", &set("ipv6")), "ValidationError");
-    for (number, subnet) in account.core.state.subnets.values_mut().enumerate() {
+    for (number, subnet) in account.core.frame.state.subnets.values_mut().enumerate() {
         subnet.ipv6_cidr = Some(format!("2001:db8:0:{number:x}::/64").parse().unwrap());
     }
     let body = account.good("elbv2:SetIpAddressType", &set("dualstack"));

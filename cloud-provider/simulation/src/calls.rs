@@ -15,15 +15,15 @@ pub struct Call {
     pub number: u64,
     /// When it was decided, after any latency.
     pub at: Timestamp,
-    /// `EC2`, `ELB`, `ELBv2`, `STS`, `ECR`, `ECRPublic` or `IMDS`.
+    /// The service, as the simulator names it.
     pub service: String,
-    /// The action, or method and path for `IMDS`.
+    /// The action, as the simulator names it.
     pub action: String,
-    /// Parameters as sent, without `Action` and `Version`. Tokens are left out.
+    /// Parameters as sent, without what only names the action. Secrets and tokens are left out.
     pub parameters: BTreeMap<String, String>,
-    /// Who called: the access key ID.
+    /// Who called: the access key ID, or the ID of the user.
     pub access_key: Option<String>,
-    /// `ok`, or the code of the error answer, or `Disconnect`, `Hang`, `Truncate` when a fault took the answer away.
+    /// `ok`, or the code of the error answer (the status where errors have no codes), or `Disconnect`, `Hang`, `Truncate` when a fault took the answer away.
     pub outcome: String,
     /// Whether the action was carried out. True with another outcome than `ok` means that the answer was lost.
     pub executed: bool,
@@ -41,18 +41,19 @@ pub struct Count {
 /// Counts by `SERVICE.Action`.
 pub type Counts = BTreeMap<String, Count>;
 
+/// All calls since the start or the last reset.
 #[derive(Debug, Default)]
-pub(crate) struct CallLog {
+pub struct CallLog {
     number: u64,
     calls: VecDeque<Call>,
     counts: Counts,
 }
 
 impl CallLog {
-    pub(crate) fn add(&mut self, mut call: Call) {
+    /// Adds a call; its number is given here.
+    pub fn add(&mut self, mut call: Call) {
         self.number += 1;
         call.number = self.number;
-        call.parameters.retain(|name, _| !matches!(name.as_str(), "Action" | "Version" | "WebIdentityToken"));
         let count = self.counts.entry(format!("{}.{}", call.service, call.action)).or_default();
         count.calls += 1;
         if call.outcome != "ok" {
@@ -64,11 +65,13 @@ impl CallLog {
         self.calls.push_back(call);
     }
 
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    /// The calls that are kept, in order.
+    pub fn calls(&self) -> Vec<Call> {
         self.calls.iter().cloned().collect()
     }
 
-    pub(crate) fn counts(&self) -> &Counts {
+    /// Counts of all calls.
+    pub fn counts(&self) -> &Counts {
         &self.counts
     }
 }

@@ -1,8 +1,11 @@
 //! One write that is picked by its number: for tests that go through all writes of a run.
 
-use crate::{core::Core, error::ApiError, knobs::Effect, state::State};
-
 use jiff::Timestamp;
+
+use crate::{
+    faults::Effect,
+    frame::{Cloud, Frame},
+};
 
 /// What happens at the write that is picked with [`Handle::at_write`](crate::Handle::at_write).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,27 +14,43 @@ pub enum AtWrite {
     Silence,
     /// It is carried out, and the connection ends without an answer.
     LostAnswer,
-    /// It is carried out, and answered with an error that SDKs do not try again.
+    /// It is carried out, and answered with an error that clients do not try again.
     FalseError,
     /// It is not carried out, and answered with the same error.
     Refusal,
-    /// It is carried out and answered, and for so many milliseconds reads see the account as it was before.
+    /// It is carried out and answered, and for so many milliseconds reads see the cloud as it was before.
     StaleReads(u64),
 }
 
 /// The write that is waited for, and what became of it.
 #[derive(Debug, Default)]
-pub(crate) struct Picked {
+pub struct Picked {
     waiting: Option<(u64, AtWrite)>,
-    pub(crate) struck: Option<String>,
-    pub(crate) silent: bool,
+    struck: Option<String>,
+    silent: bool,
     /// What takes the answer of the call away that is being worked on.
-    pub(crate) effect: Option<Effect>,
+    effect: Option<Effect>,
 }
 
 impl Picked {
-    pub(crate) fn at(nth: u64, what: AtWrite) -> Self {
+    /// The `nth` write from now on, counted from 1.
+    pub fn at(nth: u64, what: AtWrite) -> Self {
         Self { waiting: Some((nth.max(1), what)), ..Self::default() }
+    }
+
+    /// The action of the write that was picked, once it has come.
+    pub fn struck(&self) -> Option<&str> {
+        self.struck.as_deref()
+    }
+
+    /// Whether calls are neither answered nor looked at any more.
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// What the answer of the call that was just worked on becomes instead, if it was the picked write.
+    pub fn take_effect(&mut self) -> Option<Effect> {
+        self.effect.take()
     }
 
     /// Counts a write that is about to be carried out.
@@ -48,14 +67,17 @@ impl Picked {
     }
 }
 
+/// With a usual status of 500 clients would send the call again, and the controller would not notice.
 fn error() -> Effect {
-    // With its usual status 500 the SDKs would send the call again, and the controller would not notice.
     Effect::Error { code: "InternalError".into(), message: String::new(), status: Some(400) }
 }
 
-impl Core {
-    /// Makes `after` the account: the one place where a write takes effect.
-    pub(crate) fn carry_out(&mut self, after: State, action: &str, now: Timestamp) -> Result<(), ApiError> {
+impl<C: Cloud> Frame<C> {
+    /// Makes `after` the cloud: the one place where a write of a client takes effect. `action` is `SERVICE.Action`.
+    ///
+    /// # Errors
+    /// With the error to answer instead, when this is the picked write and is refused; then nothing is changed.
+    pub fn carry_out(&mut self, after: C::State, action: &str, now: Timestamp) -> Result<(), Effect> {
         match self.picked.count(action) {
             None => {}
             Some(AtWrite::Silence) => {
@@ -64,9 +86,7 @@ impl Core {
             }
             Some(AtWrite::LostAnswer) => self.picked.effect = Some(Effect::Disconnect),
             Some(AtWrite::FalseError) => self.picked.effect = Some(error()),
-            Some(AtWrite::Refusal) => {
-                return Err(ApiError::new("InternalError", "InternalError (injected)").with_status(400));
-            }
+            Some(AtWrite::Refusal) => return Err(error()),
             Some(AtWrite::StaleReads(milliseconds)) => self.freeze("*", milliseconds, now),
         }
         self.state = after;

@@ -1,7 +1,7 @@
-//! Patterns with `*` and `?`, as EC2 filters, IAM policies and our knobs use them.
+//! Patterns with `*` and `?`, as filters, policies and knobs use them.
 
 /// Whether the whole `text` matches.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     if !pattern.contains(['*', '?']) {
         return pattern == text;
     }

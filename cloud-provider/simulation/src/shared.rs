@@ -7,9 +7,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Makes copies of the account cheap while the large tables in it stay the same.
+/// Makes copies of a state cheap while the large tables in it stay the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shared<T>(Arc<T>);
+pub struct Shared<T>(Arc<T>);
 
 impl<T> From<T> for Shared<T> {
     fn from(value: T) -> Self {
