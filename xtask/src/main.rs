@@ -4,12 +4,14 @@
 
 mod bench;
 mod cargo;
+mod cloud;
 mod compare;
 mod demo;
 mod driver;
 mod image;
 mod load;
 mod moto;
+mod python;
 mod report;
 mod test;
 mod tidy;
@@ -31,6 +33,8 @@ struct Cli {
 enum Command {
     /// Measure our controller and upstream's side by side on a simulated cloud
     Bench(bench::Args),
+    /// Start or end the services of a cloud itself on this machine
+    Cloud(cloud::Args),
     /// Compare our controller with upstream's, scenario by scenario
     Compare(compare::Args),
     /// Run a controller on a real control plane and a simulated cloud, and show what it does
@@ -52,6 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
+        Command::Cloud(args) => cloud::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Image(args) => image::run(&args),

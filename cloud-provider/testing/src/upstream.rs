@@ -29,6 +29,14 @@ pub const AWS: Upstream = Upstream {
     package: "cmd/aws-cloud-controller-manager",
 };
 
+/// That of OpenStack.
+pub const OPENSTACK: Upstream = Upstream {
+    program: "openstack-cloud-controller-manager",
+    module: "k8s.io/cloud-provider-openstack",
+    version: "v1.36.0",
+    package: "cmd/openstack-cloud-controller-manager",
+};
+
 impl Upstream {
     /// The program in the user's cache, built first where it is not there. Blocks, the first time for minutes: not for an
     /// async context.

@@ -5,6 +5,7 @@ mod images;
 mod lints;
 mod moto;
 mod policy;
+mod services;
 mod suites;
 
 use std::collections::BTreeSet;
@@ -67,6 +68,8 @@ enum Step {
     Moto,
     /// An image that serves a cluster; only when named, since its program is a release build
     Image,
+    /// OpenStack's own services start and do what a controller asks of them; only when named, it takes minutes
+    OpenstackServices,
     /// Known vulnerabilities of dependencies; only when named, since they change without a change here
     Advisories,
 }
@@ -81,7 +84,7 @@ impl Step {
     }
 
     fn is_default(self) -> bool {
-        !matches!(self, Self::Image | Self::Advisories)
+        !matches!(self, Self::Image | Self::OpenstackServices | Self::Advisories)
     }
 
     fn is_quick(self) -> bool {
@@ -114,6 +117,7 @@ impl Step {
             Self::Conformance => suites::conformance(run, at),
             Self::Moto => moto::conformance(run, at),
             Self::Image => images::run(run, at),
+            Self::OpenstackServices => services::openstack(run, at),
             Self::Advisories => policy::advisories(run, at),
         }
     }
@@ -299,7 +303,7 @@ mod tests {
     fn a_step_brings_what_it_needs_in_order() {
         let selected: Vec<Step> = select(&args(false, &[Step::Moto])).into_iter().collect();
         assert_eq!(selected, [Step::Build, Step::ControlPlane, Step::Moto]);
-        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 2);
+        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 3);
     }
 
     #[test]

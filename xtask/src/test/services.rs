@@ -1,0 +1,50 @@
+//! OpenStack's own services start here and do what a controller asks of them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::{Activity, Run};
+use crate::cloud;
+
+const CLOUD: &str = "openstack";
+
+/// The first start makes ten databases; two minutes on two idle cores, many more on busy ones.
+const UP_LIMIT: Duration = Duration::from_secs(30 * 60);
+const DOWN_LIMIT: Duration = Duration::from_secs(2 * 60);
+
+pub(super) fn openstack(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
+    let root = &run.workspace.root;
+    let python = cloud::install(root, CLOUD, |tool, limit| at.run(tool, limit))?;
+    // Not where `cargo xtask cloud` keeps its state, which stays as it is.
+    let state = root.join("target").join("openstack-services");
+    let mut last = String::new();
+    let up = cloud::driver(&python, root, CLOUD, "up").arg("--dir").arg(&state).args(["--check", "--json"]);
+    let checked = at.run_lines(up, UP_LIMIT, |line| line.clone_into(&mut last));
+    // Also after a failure: nothing stays behind but logs.
+    at.run(cloud::driver(Path::new("python3"), root, CLOUD, "down").arg("--dir").arg(&state), DOWN_LIMIT)?;
+    checked?;
+    summary(&last)
+}
+
+/// Of the driver's answer.
+fn summary(answer: &str) -> anyhow::Result<String> {
+    let answer: Value = serde_json::from_str(answer).context("read the answer of the driver")?;
+    let checks = answer["checks"].as_object().context("the driver checked nothing")?;
+    Ok(format!("up after {} s, {} checks", answer["seconds"], checks.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_the_driver_is_summed_up() {
+        let answer = r#"{"folder":"/s","seconds":61.5,"checks":{"token":0.6,"server":10.8}}"#;
+        assert_eq!(summary(answer).unwrap(), "up after 61.5 s, 2 checks");
+        assert!(summary(r#"{"seconds":61.5}"#).is_err());
+        assert!(summary("[  1 s] up").is_err());
+    }
+}
