@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 
 from place import APIS, HERE, PASSWORD, REGION, SEARCH, Place
@@ -71,8 +70,7 @@ class Lab:
         for folder in (place.etc, place.log, place.run):
             folder.mkdir(exist_ok=True)
         if not place.data.exists() and place.snapshot.exists():
-            with tarfile.open(place.snapshot) as tar:
-                tar.extractall(place.folder, filter='fully_trusted')
+            self.run('snapshot', ['tar', '-C', place.folder, '-xf', place.snapshot])
             self.say('restored the snapshot')
         for name in ('fernet', 'credential', 'lock', 'rabbitmq', 'glance/images', 'glance/staging', 'glance/tasks',
                      'nova', 'nova-compute', 'cinder', 'neutron', 'octavia'):
@@ -186,9 +184,8 @@ class Lab:
         """Of the data of the first start. The services live through the short absence of their database."""
         self.processes.stop(['mariadb'])
         unfinished = self.place.snapshot.with_suffix('.unfinished')
-        left_out = {'data/rabbitmq', 'data/lock'}
-        with tarfile.open(unfinished, 'w') as tar:
-            tar.add(self.place.data, 'data', filter=lambda member: None if member.name in left_out else member)
+        self.run('snapshot', ['tar', '-C', self.place.folder, '--exclude=data/rabbitmq', '--exclude=data/lock', '-cf', unfinished,
+                              'data'])
         unfinished.rename(self.place.snapshot)
         self.start_mariadb()
         self.say('took the snapshot that --reset goes back to')
@@ -215,7 +212,7 @@ class Lab:
         """Runs a command to its end; fails with the end of its log."""
         path = self.place.log / f'{name}.log'
         with open(path, 'ab') as log:
-            done = subprocess.run([str(word) for word in command], env=self.place.environment(), cwd=self.place.data,
+            done = subprocess.run([str(word) for word in command], env=self.place.environment(), cwd=self.place.folder,
                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if done.returncode != 0:
             tail = path.read_text(errors='replace').splitlines()[-15:]

@@ -72,7 +72,8 @@ class Processes:
     def _alive(self, groups):
         for child in self.children.values():
             child.poll()
-        return [group for group in groups if group in living_groups()]
+        living = living_groups()
+        return [group for group in groups if group in living]
 
     def _file(self, name):
         return self.place.run / f'{name}.pid'
