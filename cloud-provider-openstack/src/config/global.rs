@@ -123,22 +123,21 @@ pub(super) fn validate(
 ) -> Option<client::Settings> {
     let mut verify = None;
     let mut overrides = BTreeMap::new();
+    let mut is_whole = true;
     if section.use_clouds || !section.cloud.is_empty() {
         let file = if section.use_clouds { section.clouds_file.as_str() } else { "" };
-        match clouds::entry(&section.cloud, file, surroundings) {
-            Ok(entry) => {
+        match notes.check(clouds::entry(&section.cloud, file, surroundings)) {
+            Some(entry) => {
                 verify = entry.verify;
                 overrides = endpoint_overrides(&entry);
                 section.complete(entry);
             }
-            Err(problem) => {
-                notes.problems.push(problem);
-                return None;
-            }
+            // What is missing here may stand there.
+            None => is_whole = false,
         }
     }
-    let auth_url = notes.check(url("auth-url", &section.auth_url).and_then(not_v2));
-    let identity = notes.check(identity(&section));
+    let auth_url = is_whole.then(|| notes.check(url("auth-url", &section.auth_url).and_then(not_v2))).flatten();
+    let identity = is_whole.then(|| identity(&section, notes)).flatten();
     let interface = match section.os_endpoint_type.as_str() {
         "" | "public" => Some(Interface::Public),
         "internal" => Some(Interface::Internal),
@@ -326,12 +325,12 @@ impl Section {
 }
 
 /// Who we are and in what scope, by upstream's rules (of its client library and its own). The problems name the keys.
-fn identity(section: &Section) -> Result<(Method, Scope), Complaint> {
+fn identity(section: &Section, notes: &mut Notes) -> Option<(Method, Scope)> {
     let mut section = Keys::of(section);
     section.inherit_domain();
-    let scope = section.scope()?;
-    let method = section.method(&scope)?;
-    Ok((method, scope))
+    let scope = notes.check(section.scope());
+    let method = notes.check(section.method(scope.as_ref()));
+    Some((method?, scope?))
 }
 
 /// What is wrong with the credentials.
@@ -438,9 +437,10 @@ impl<'a> Keys<'a> {
         Ok(self.domain.domain().map_or(Scope::Unscoped, Scope::Domain))
     }
 
-    fn method(&self, scope: &Scope) -> Result<Method, Complaint> {
+    /// Without a scope where that is incomplete.
+    fn method(&self, scope: Option<&Scope>) -> Result<Method, Complaint> {
         let section = self.section;
-        let trust = matches!(scope, Scope::Trust(_));
+        let trust = matches!(scope, Some(Scope::Trust(_)));
         if !section.token.is_empty() {
             if trust {
                 return complaint("token and trust-id: a trust needs trustee-id and trustee-password, and no token");
@@ -448,7 +448,7 @@ impl<'a> Keys<'a> {
             if section.has_application_credential() {
                 return complaint("token and application-credential-*: only one of them can be used");
             }
-            if *scope == Scope::Unscoped {
+            if scope == Some(&Scope::Unscoped) {
                 return complaint("token needs tenant-id, tenant-name or domain-id, for the token to be renewed");
             }
             return Ok(Method::Token(section.token.clone()));

@@ -111,6 +111,28 @@ fn all_problems_are_told_together_with_field_value_and_fix() {
     assert!(problems("[Global]\nauth-url = http://h/identity/v2.0/\n")[0].contains("end it in /v3"));
 }
 
+#[test]
+fn incomplete_credentials_hide_no_other_problem() {
+    let rest = "os-endpoint-type = internalURL\ncompute-endpoint = x\nrequests-per-second = -1\n\
+                [LoadBalancer]\nlb-version = v1\n";
+    for (credentials, parts) in [
+        // Both halves of them: the project, and the user.
+        (
+            "auth-url = http://h\ntenant-name = t\nusername = u\npassword = p\n",
+            &["tenant-name needs", "username \"u\" needs"][..],
+        ),
+        // The entry may hold the URL and the credentials: they are not called missing.
+        ("use-clouds = true\nclouds-file = /nowhere/clouds.yaml\n", &["/nowhere/clouds.yaml"]),
+    ] {
+        let found = problems(&format!("[Global]\n{credentials}{rest}"));
+        let rest = ["os-endpoint-type", "compute-endpoint", "requests-per-second", "lb-version"];
+        for part in parts.iter().chain(&rest) {
+            assert_eq!(found.iter().filter(|problem| problem.contains(part)).count(), 1, "{part}: {found:#?}");
+        }
+        assert_eq!(found.len(), parts.len() + rest.len(), "{found:#?}");
+    }
+}
+
 fn login(keys: &str) -> Result<(Method, Scope), String> {
     let text = format!("[Global]\nauth-url = http://h/v3\n{keys}");
     let parsed = parse(Some(&text), &nowhere()).map_err(|problems| problems.to_string())?;
