@@ -61,6 +61,11 @@ class Place:
     def port(self, name):
         return int(self._base.read_text()) + LISTENERS.index(name)
 
+    def taken_port(self, name):
+        """One that a process is going to listen on, and cannot."""
+        names = ['rabbitmq', 'erlang'] if name == 'rabbitmq' else [name]
+        return next((self.port(one) for one in names if one in LISTENERS and not is_free(self.port(one))), None)
+
     def url(self, name):
         return f'http://127.0.0.1:{self.port(name)}'
 

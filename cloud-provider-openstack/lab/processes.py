@@ -23,6 +23,9 @@ class Processes:
         """Starts a process unless it runs."""
         if self.leader(name):
             return
+        if port := self.place.taken_port(name):
+            raise SystemExit(f'{name} needs port {port}, where another program listens: end that, or use --fresh, which forgets all '
+                             'state and takes other ports')
         with open(self.place.log / f'{name}.log', 'ab') as log:
             child = subprocess.Popen([str(word) for word in command], env=self.place.environment() | (env or {}), stdout=log,
                                      stderr=log, stdin=subprocess.DEVNULL, cwd=self.place.data, start_new_session=True)
@@ -46,10 +49,11 @@ class Processes:
         port = self.place.port(listener or name)
         end = time.monotonic() + seconds
         while True:
+            runs = self.leader(name)
             with socket.socket() as probe:
-                if probe.connect_ex(('127.0.0.1', port)) == 0:
+                if runs and probe.connect_ex(('127.0.0.1', port)) == 0:
                     return
-            if not self.leader(name) or time.monotonic() > end:
+            if not runs or time.monotonic() > end:
                 tail = (self.place.log / f'{name}.log').read_text(errors='replace').splitlines()[-15:]
                 raise SystemExit('\n'.join([f'{name} does not listen on port {port}; the end of its log:', *tail]))
             time.sleep(0.1)
