@@ -55,7 +55,8 @@ class Processes:
                     return
             if not runs or time.monotonic() > end:
                 tail = (self.place.log / f'{name}.log').read_text(errors='replace').splitlines()[-15:]
-                raise SystemExit('\n'.join([f'{name} does not listen on port {port}; the end of its log:', *tail]))
+                what = f'does not listen on port {port}' if runs else 'has ended'
+                raise SystemExit('\n'.join([f'{name} {what}; the end of its log:', *tail]))
             time.sleep(0.1)
 
     def stop(self, names=None):
