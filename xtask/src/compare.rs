@@ -142,6 +142,6 @@ mod tests {
         };
         assert_eq!(wanted("--json --cloud-api moto --lanes 2"), (true, "--json --lanes 2".to_owned()));
         assert_eq!(wanted("--cloud-api=moto"), (true, String::new()));
-        assert_eq!(wanted("--cloud-api http://127.0.0.1:1").0, false);
+        assert!(!wanted("--cloud-api http://127.0.0.1:1").0);
     }
 }
