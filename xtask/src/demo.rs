@@ -7,11 +7,11 @@ use crate::driver::{self, Given};
 const AFTER_HELP: &str = "\
 Passed on to the demo:
       --nodes N            Nodes to register over ten seconds [default: 100]
-      --services N         Services of type LoadBalancer, half classic ELB, half NLB [default: 4]
+      --services N         Services of type LoadBalancer, of each of the cloud's kinds in turn [default: 4]
       --latency DURATION   Latency of the simulated cloud's answers, such as 50ms
       --keep               Stay up, print KUBECONFIG and what to try, end on Ctrl-C
       --json               A summary as the last line of standard output
-      --cloud-api URL      Another endpoint instead of the simulator (moto, LocalStack)
+      --cloud-api URL      Another endpoint instead of the simulator (moto, LocalStack; AWS only)
       --kubernetes MINOR   The Kubernetes minor release, such as 1.34
       --timeout DURATION   Give up after this time [default: 10m]
 

@@ -57,8 +57,10 @@ pub(crate) struct Cloud {
     pub(crate) simulator: &'static str,
 }
 
-const CLOUDS: [Cloud; 1] =
-    [Cloud { name: "aws", controller: "aws-cloud-controller-manager", simulator: "aws-simulator" }];
+const CLOUDS: [Cloud; 2] = [
+    Cloud { name: "aws", controller: "aws-cloud-controller-manager", simulator: "aws-simulator" },
+    Cloud { name: "openstack", controller: "openstack-cloud-controller-manager", simulator: "openstack-simulator" },
+];
 
 pub(crate) fn cloud(name: &str) -> anyhow::Result<&'static Cloud> {
     let known = || CLOUDS.map(|cloud| cloud.name).join(", ");
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_unknown_cloud_is_refused_before_anything_is_built() {
-        assert!(cloud("aws").is_ok());
-        assert_eq!(cloud("tape").err().unwrap().to_string(), "no programs for cloud \"tape\"; known: aws");
+        assert!(cloud("aws").is_ok() && cloud("openstack").is_ok());
+        assert_eq!(cloud("tape").err().unwrap().to_string(), "no programs for cloud \"tape\"; known: aws, openstack");
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
@@ -12,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::aws_account;
 use super::cloud::{Balancer, Cloud, Kind, Setup};
+use super::simulator::{Rate, Simulator};
 use crate::http::Endpoint;
-use crate::process::{Process, Program};
+use crate::process::Program;
 use crate::rbac::{self, Rule};
 
 pub(super) const CLUSTER: &str = "demo";
@@ -21,7 +21,7 @@ pub(super) const REGION: &str = "us-east-1";
 
 /// Token buckets. Those of EC2 are documented: 100 tokens and 20 a second for calls that read, 50 and 5 for calls that
 /// write, by action. Elastic Load Balancing publishes none; these are the order that users report.
-const RATES: [(&str, u32, u32); 13] = [
+const RATES: [Rate; 13] = [
     ("EC2.Describe*", 100, 20),
     ("EC2.Authorize*", 50, 5),
     ("EC2.Revoke*", 50, 5),
@@ -41,8 +41,7 @@ pub(super) struct Aws {
     url: String,
     account: Account,
     credentials: (String, String),
-    /// Where there is one: its process and control endpoint.
-    simulator: Option<(Process, Endpoint)>,
+    simulator: Option<Simulator>,
 }
 
 /// What the cloud configuration and the nodes need to know of an account.
@@ -59,7 +58,6 @@ struct Ready {
     url: String,
     access_key: String,
     secret_key: String,
-    control: String,
 }
 
 impl Aws {
@@ -69,26 +67,16 @@ impl Aws {
             let credentials = ("test".to_owned(), "test".to_owned());
             return Ok(Self { url: url.trim_end_matches('/').to_owned(), account, credentials, simulator: None });
         }
-        let path = setup.programs.simulator.as_ref().context("--simulator or --cloud-api is needed")?;
-        let process = Program::new(path)
-            .named("simulator")
-            .log_dir(dir)
-            .args(["--nodes=0", "--policy=documented"])
-            .arg(format!("--cluster={CLUSTER}"))
-            .arg(format!("--region={REGION}"))
-            .arg(format!("--latency={}ms", setup.programs.latency.unwrap_or_default().as_millis()))
-            .spawn()?;
-        let line = process.first_line(Duration::from_secs(30)).await?;
-        let ready: Ready = serde_json::from_str(&line).context("read the simulator's first line")?;
-        let control = Endpoint::new(&ready.control)?;
-        raise_quotas(&control, setup).await?;
-        let account = seeded(&control, setup.nodes).await?;
+        let flags = ["--policy=documented".to_owned(), format!("--cluster={CLUSTER}"), format!("--region={REGION}")];
+        let (simulator, ready): (_, Ready) = Simulator::start(setup, dir, &flags).await?;
+        raise_quotas(&simulator, setup).await?;
+        let account = seeded(&simulator, setup.nodes).await?;
         let credentials = (ready.access_key, ready.secret_key);
-        Ok(Self { url: ready.url, account, credentials, simulator: Some((process, control)) })
+        Ok(Self { url: ready.url, account, credentials, simulator: Some(simulator) })
     }
 
-    fn control(&self) -> anyhow::Result<&Endpoint> {
-        Ok(&self.simulator.as_ref().context("only the simulator can do that")?.1)
+    fn simulator(&self) -> anyhow::Result<&Simulator> {
+        self.simulator.as_ref().context("only the simulator can do that")
     }
 
     fn cloud_config(&self) -> String {
@@ -107,10 +95,10 @@ impl Aws {
 }
 
 /// Instances by the seed's template, and the network they stand in.
-async fn seeded(control: &Endpoint, nodes: usize) -> anyhow::Result<Account> {
-    let made = control.send_json(Method::POST, "/instances", &json!({ "count": nodes })).await?;
+async fn seeded(simulator: &Simulator, nodes: usize) -> anyhow::Result<Account> {
+    let made = simulator.control.send_json(Method::POST, "/instances", &json!({ "count": nodes })).await?;
     let ids = made["ids"].as_array().context("the simulator names no instances")?.clone();
-    let state = control.get_json("/state").await?;
+    let state = simulator.state().await?;
     let name = |id: &Value| {
         let name = state["instances"][id.as_str().unwrap_or_default()]["private_dns_name"].as_str();
         name.map(str::to_owned).with_context(|| format!("instance {id} has no name"))
@@ -151,10 +139,10 @@ fn balancers(state: &Value) -> Vec<Balancer> {
 }
 
 /// AWS's default quotas serve some twenty services and a thousand backends; for more an operator asks AWS, as here.
-async fn raise_quotas(control: &Endpoint, setup: &Setup) -> anyhow::Result<()> {
+async fn raise_quotas(simulator: &Simulator, setup: &Setup) -> anyhow::Result<()> {
     const ENOUGH_FOR_SERVICES: usize = 20;
     const ENOUGH_FOR_BACKENDS: usize = 1000;
-    let mut knobs = control.get_json("/knobs").await?;
+    let mut knobs = simulator.control.get_json("/knobs").await?;
     let mut raise = |name: &str, to: usize| {
         let quota = &mut knobs["quotas"][name];
         if quota.as_u64().is_some_and(|now| now < to as u64) {
@@ -170,8 +158,7 @@ async fn raise_quotas(control: &Endpoint, setup: &Setup) -> anyhow::Result<()> {
         raise("targets_per_group", setup.backends);
         raise("targets_per_zone", setup.backends);
     }
-    let quotas = json!({ "quotas": knobs["quotas"] });
-    control.send_json(Method::PATCH, "/knobs", &quotas).await.map(|_| ())
+    simulator.set_knobs(&json!({ "quotas": knobs["quotas"] })).await
 }
 
 #[async_trait]
@@ -229,11 +216,10 @@ impl Cloud for Aws {
     }
 
     async fn calls(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let Some((_, control)) = &self.simulator else { return Ok(BTreeMap::new()) };
-        let counts = control.get_json("/calls/counts").await?;
-        let counts = counts.as_object().context("the simulator counts no calls")?;
-        ensure!(counts.values().all(|count| count["calls"].is_u64()), "the simulator counts in another form");
-        Ok(counts.iter().map(|(action, count)| (action.clone(), count["calls"].as_u64().unwrap_or_default())).collect())
+        match &self.simulator {
+            Some(simulator) => simulator.calls().await,
+            None => Ok(BTreeMap::new()),
+        }
     }
 
     fn is_about_load_balancers(&self, action: &str) -> bool {
@@ -241,7 +227,7 @@ impl Cloud for Aws {
     }
 
     async fn balancers(&self) -> anyhow::Result<Vec<Balancer>> {
-        Ok(balancers(&self.control()?.get_json("/state").await?))
+        Ok(balancers(&self.simulator()?.state().await?))
     }
 
     /// Targets of a Network Load Balancer in one zone.
@@ -254,21 +240,15 @@ impl Cloud for Aws {
     }
 
     async fn forget_calls(&self) -> anyhow::Result<()> {
-        self.control()?.send(Method::DELETE, "/calls", &[], "").await.map(|_| ())
+        self.simulator()?.forget_calls().await
     }
 
     async fn named(&self) -> anyhow::Result<BTreeSet<String>> {
-        let calls = self.control()?.get_json("/calls").await?;
-        let calls = calls.as_array().context("the simulator lists no calls")?;
-        let parameters = calls.iter().filter_map(|call| call["parameters"].as_object()).flat_map(|all| all.values());
-        Ok(parameters.filter_map(Value::as_str).map(str::to_owned).collect())
+        self.simulator()?.named().await
     }
 
     async fn limit_rates(&self) -> anyhow::Result<()> {
-        let control = self.control()?;
-        let limits = RATES
-            .map(|(action, burst, per_second)| json!({ "action": action, "burst": burst, "per_second": per_second }));
-        control.send_json(Method::PATCH, "/knobs", &json!({ "rate_limits": limits })).await.map(|_| ())
+        self.simulator()?.limit_rates(&RATES).await
     }
 
     fn hints(&self) -> Vec<String> {
@@ -289,7 +269,7 @@ impl Cloud for Aws {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        self.simulator.as_ref().map_or(Ok(()), |(process, _)| process.check_running())
+        self.simulator.as_ref().map_or(Ok(()), Simulator::check)
     }
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use kube::Client;
 use serde_json::Value;
 
-use super::{aws, duration};
+use super::{aws, duration, openstack};
 use crate::control_plane::ControlPlane;
 use crate::objects::LoadBalancerService;
 use crate::process::Program;
@@ -130,6 +130,7 @@ pub(crate) fn upstream(cloud: &str) -> anyhow::Result<Upstream> {
 pub(crate) async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Box<dyn Cloud>> {
     match setup.programs.cloud.as_str() {
         "aws" => Ok(Box::new(aws::Aws::start(setup, dir).await?)),
+        "openstack" => Ok(Box::new(openstack::OpenStack::start(setup, dir).await?)),
         other => bail!("there is no demo for cloud {other:?}"),
     }
 }

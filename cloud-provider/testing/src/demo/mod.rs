@@ -4,7 +4,9 @@ mod aws;
 mod aws_account;
 pub(crate) mod cloud;
 pub(crate) mod convergence;
+mod openstack;
 mod screen;
+mod simulator;
 mod summary;
 
 use std::collections::BTreeMap;
