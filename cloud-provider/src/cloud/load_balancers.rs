@@ -17,6 +17,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// Services worked on at the same time where neither flag nor cloud says.
+pub(super) const DEFAULT_CONCURRENCY: usize = 10;
+
 /// The load balancers of a cloud.
 #[async_trait]
 pub trait LoadBalancers: Send + Sync {
@@ -32,6 +35,12 @@ pub trait LoadBalancers: Send + Sync {
     /// Brings the cloud to what the services of `scope` want, or only says what that would change. Never panics and
     /// never fails as a whole: what went wrong stands in the outcome, next to what was done.
     async fn sync(&self, scope: &Scope, mode: Mode) -> Outcome;
+
+    /// How many services are worked on at the same time where the flag does not say: few where the cloud limits calls, many
+    /// where a round mostly waits for it.
+    fn concurrency(&self) -> usize {
+        DEFAULT_CONCURRENCY
+    }
 
     /// What names a service as the owner of resources in the cloud, for `audit`: the names that this provider's formulas
     /// give for it, and what it writes into tags. A pure function of the service and the configuration.
@@ -133,6 +142,24 @@ pub struct ServiceOutcome {
     pub annotations: BTreeMap<String, Option<String>>,
     /// What went wrong; the service is tried again.
     pub error: Option<Error>,
+    /// What its owner should know beside that; told as events.
+    pub notes: Vec<Note>,
+}
+
+/// A remark on a service that is no failure: what was asked for and is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The reason of the event, in upstream's spelling.
+    pub reason: &'static str,
+    /// What there is to say.
+    pub message: String,
+}
+
+impl Note {
+    /// A remark that becomes a warning.
+    pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
 }
 
 /// Where a service's load balancer stands.
@@ -216,7 +243,7 @@ impl LoadBalancerStatus {
 impl ServiceOutcome {
     /// An outcome without annotations and error.
     pub fn of(state: ServiceState) -> Self {
-        Self { state, annotations: BTreeMap::new(), error: None }
+        Self { state, annotations: BTreeMap::new(), error: None, notes: Vec::new() }
     }
 
     /// A failure that leaves the service's status as it is.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use access::{Access, Gate};
 pub use instances::{Freshness, Instance, Instances, Metadata, Power, Want};
 pub use load_balancers::{
-    Change, Ingress, IpMode, LoadBalancerStatus, LoadBalancers, Mode, Outcome, Owned, PortStatus, Scope, ScopeId,
+    Change, Ingress, IpMode, LoadBalancerStatus, LoadBalancers, Mode, Note, Outcome, Owned, PortStatus, Scope, ScopeId,
     ServiceOutcome, ServiceState,
 };
 pub use locks::KeyedLocks;

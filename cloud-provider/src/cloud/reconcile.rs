@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use super::{
     KeyedLocks,
-    load_balancers::{Change, LoadBalancers, Mode, Outcome, Owned, Scope, ScopeId, ServiceOutcome, ServiceState},
+    load_balancers::{
+        Change, DEFAULT_CONCURRENCY, LoadBalancers, Mode, Outcome, Owned, Scope, ScopeId, ServiceOutcome, ServiceState,
+    },
 };
 use crate::{
     Error, Kind,
@@ -72,6 +74,11 @@ pub trait Model: Send + Sync + 'static {
         observed: &Self::Observed,
         made: &Self::Made,
     ) -> Vec<(Key, ServiceOutcome)>;
+
+    /// See [`LoadBalancers::concurrency`].
+    fn concurrency(&self) -> usize {
+        DEFAULT_CONCURRENCY
+    }
 
     /// See [`LoadBalancers::claims`].
     fn claims(&self, _service: &Service) -> Vec<String> {
@@ -206,7 +213,7 @@ fn foresee<O: Operation>(known: ServiceOutcome, key: &Key, operations: &[O]) -> 
         _ => ServiceState::Unsettled,
     };
     let error = known.error.filter(|error| matches!(error.kind(), Kind::Invalid { .. } | Kind::Unsupported));
-    ServiceOutcome { error, ..ServiceOutcome::of(state) }
+    ServiceOutcome { error, notes: known.notes, ..ServiceOutcome::of(state) }
 }
 
 /// Gives each failure to the services it concerns. Only one service can own an error; the others of the scope get one
@@ -229,7 +236,10 @@ fn assign_failures(scope: &Scope, failures: Vec<(Option<Key>, Error)>, outcome: 
             if entry.state == ServiceState::Absent {
                 entry.state = ServiceState::Unsettled;
             }
-            entry.error.get_or_insert(error);
+            // Why it does not go on says more than that it is not finished.
+            if entry.error.as_ref().is_none_or(|error| matches!(error.kind(), Kind::Pending { .. })) {
+                entry.error = Some(error);
+            }
         }
     }
 }
@@ -242,6 +252,10 @@ impl<M: Model> LoadBalancers for Reconciler<M> {
 
     fn backend(&self, service: &Service, node: &Node) -> Option<String> {
         self.model.backend(service, node)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.model.concurrency()
     }
 
     fn claims(&self, service: &Service) -> Vec<String> {
@@ -264,5 +278,41 @@ impl<M: Model> LoadBalancers for Reconciler<M> {
             assign_failures(&scope, vec![(None, error)], &mut outcome);
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What a service is told whose model concluded `known`, and of whose operations these failed.
+    fn told(known: Option<Error>, failures: impl IntoIterator<Item = Error>) -> Kind {
+        let key = Key { namespace: "default".into(), name: "web".into() };
+        let known = ServiceOutcome { error: known, ..ServiceOutcome::of(ServiceState::Absent) };
+        let mut outcome = Outcome { services: [(key.clone(), known)].into(), ..Outcome::default() };
+        let scope = Scope {
+            id: ScopeId("default/web".into()),
+            cluster_name: "kubernetes".into(),
+            wanted: Vec::new(),
+            unwanted: Vec::new(),
+            nodes: [].into(),
+        };
+        assign_failures(&scope, failures.into_iter().map(|error| (Some(key.clone()), error)).collect(), &mut outcome);
+        let told = outcome.services.remove(&key).unwrap();
+        assert_eq!(told.state, ServiceState::Unsettled, "what failed half way is not finished");
+        told.error.unwrap().kind().clone()
+    }
+
+    #[test]
+    fn a_real_failure_says_more_than_that_something_is_pending() {
+        let pending = || Error::new(Kind::Pending { retry_after: Duration::from_secs(1) }, "not gone yet");
+        let denied = || Error::new(Kind::Denied { permission: None }, "refused");
+        assert!(matches!(told(Some(pending()), [denied()]), Kind::Denied { .. }));
+        assert!(matches!(told(Some(denied()), [pending()]), Kind::Denied { .. }));
+        assert!(matches!(told(None, [pending(), denied()]), Kind::Denied { .. }));
+        assert!(matches!(told(None, [pending()]), Kind::Pending { .. }));
+        assert!(matches!(told(Some(Error::transient("first")), [denied()]), Kind::Transient), "the first one stays");
     }
 }

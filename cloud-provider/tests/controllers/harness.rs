@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use cloud_provider::{
     Error,
     cloud::{
-        Change, Freshness, Instance, Instances, LoadBalancerStatus, LoadBalancers, Location, Metadata, Mode, Outcome,
-        Power, Scope, ScopeId, ServiceOutcome, ServiceState, Volumes, Want,
+        Change, Freshness, Instance, Instances, LoadBalancerStatus, LoadBalancers, Location, Metadata, Mode, Note,
+        Outcome, Power, Scope, ScopeId, ServiceOutcome, ServiceState, Volumes, Want,
     },
     cluster::{
         events::Sink,
@@ -219,6 +219,9 @@ pub(crate) struct ScriptedLoadBalancers {
     error: Mutex<Option<fn() -> Error>>,
     /// How long a round takes, from reading the nodes to its end.
     pub(crate) takes: Mutex<Duration>,
+    /// What a round writes on a service, and tells it.
+    pub(crate) annotations: Mutex<BTreeMap<String, Option<String>>>,
+    pub(crate) notes: Mutex<Vec<Note>>,
 }
 
 impl ScriptedLoadBalancers {
@@ -278,7 +281,9 @@ impl LoadBalancers for ScriptedLoadBalancers {
                 }
                 ServiceState::Absent
             };
-            outcome.services.insert(key, ServiceOutcome::of(state));
+            let annotations = self.annotations.lock().unwrap().clone();
+            let notes = self.notes.lock().unwrap().clone();
+            outcome.services.insert(key, ServiceOutcome { annotations, notes, ..ServiceOutcome::of(state) });
         }
         outcome
     }

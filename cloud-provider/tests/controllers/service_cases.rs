@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloud_provider::{Error, Kind, controllers::service::Settings};
+use cloud_provider::{Error, Kind, cloud::Note, controllers::service::Settings};
 use k8s_openapi::api::core::v1 as api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -182,6 +182,34 @@ async fn section_12_6_patch_service() {
     let writes = harness.control_plane.audit().accepted_writes(|write| write.resource == "services").unwrap();
     let by_us = writes.keys().filter(|kind| kind.verb != "create").count();
     assert_eq!(by_us, 1, "only the annotation above went to the service itself: {writes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_round_writes_asks_for_no_other_one_and_what_it_notes_becomes_an_event() {
+    let mut harness = Harness::start().await;
+    let cloud = Arc::new(ScriptedLoadBalancers::default());
+    let id = |value: &str| (String::from("example.com/id"), Some(value.to_owned()));
+    cloud.annotations.lock().unwrap().extend([id("ours")]);
+    cloud.notes.lock().unwrap().push(Note::warning("SomethingIgnored", "it is not supported"));
+    start_with(&mut harness, &cloud, Settings::default());
+    create(&harness, "web", false, json!({"type": "LoadBalancer"})).await;
+    let api = harness.services_api();
+    let annotated = async |value: &str| {
+        let annotations = api.get("web").await.unwrap().metadata.annotations.unwrap_or_default();
+        (annotations.get("example.com/id").map(String::as_str) == Some(value)).then_some(())
+    };
+    eventually("the annotation is written", || annotated("ours")).await;
+    // Somebody else's change of the same annotation counts, and so does every later one.
+    cloud.annotations.lock().unwrap().clear();
+    for (nth, value) in ["theirs", "ours"].into_iter().enumerate() {
+        annotate(&harness, "web", json!({ "example.com/id": value })).await;
+        eventually("it is followed", || async { (rounds(&cloud, "web").len() >= nth + 2).then_some(()) }).await;
+    }
+    assert_eq!(rounds(&cloud, "web"), ["Full"; 3]);
+    eventually("the note is told", || async {
+        harness.event_reasons("web").await.contains(&"SomethingIgnored".to_owned()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ mod plan;
 mod sync;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -45,9 +45,6 @@ use crate::{
     metrics::{Metrics, exponential_buckets},
     service::{nodes, pause, predicates},
 };
-
-/// Services worked on at the same time where the flag does not say.
-const AUTOMATIC_SYNCS: usize = 10;
 
 /// So many rounds in a row that the cloud failed mean that it fails for everybody.
 const OUTAGE: u32 = 5;
@@ -109,6 +106,8 @@ struct State {
     orphans: HashMap<Key, Vec<Arc<Service>>>,
     /// The backends that each service's load balancer was last told.
     told: HashMap<Key, Backends>,
+    /// Annotations that were written on services, until the watch shows them.
+    written: HashMap<Key, BTreeMap<String, Option<String>>>,
 }
 
 struct ServiceMetrics {
@@ -185,7 +184,9 @@ impl ServiceController {
                 }
                 let resumed = pause::is_paused(old) && !pause::is_paused(new) && self.takes_part(new);
                 let begins = predicates::needs_cleanup(new) && !predicates::needs_cleanup(old);
-                if predicates::needs_update(old, new) || begins || resumed {
+                let before = self.before_own_write(old, new);
+                let changed = predicates::needs_update(before.as_ref().unwrap_or(old), new);
+                if changed || begins || resumed {
                     self.enqueue_changed(new.key());
                 }
             }
@@ -217,6 +218,25 @@ impl ServiceController {
         });
     }
 
+    /// `old` with the annotations that this process wrote on it, where `new` is what came of that: no change by anybody else.
+    fn before_own_write(&self, old: &Service, new: &Service) -> Option<Service> {
+        let mut state = self.state();
+        let written = state.written.get(&new.key())?;
+        if !written.iter().all(|(key, value)| new.annotation(key) == value.as_deref()) {
+            return None;
+        }
+        let written = state.written.remove(&new.key())?;
+        let mut service = old.clone();
+        let annotations = service.metadata.annotations.get_or_insert_default();
+        for (key, value) in written {
+            match value {
+                Some(value) => _ = annotations.insert(key, value),
+                None => _ = annotations.remove(&key),
+            }
+        }
+        Some(service)
+    }
+
     fn enqueue_changed(&self, key: Key) {
         self.state().changed.insert(key.clone());
         self.queue.add(key);
@@ -230,6 +250,7 @@ impl ServiceController {
         state.checked.remove(key);
         state.released.remove(key);
         state.paused.remove(key);
+        state.written.remove(key);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -267,7 +288,8 @@ impl Managed for ServiceController {
         controller.clone().watch_services();
         controller.clone().watch_nodes();
         let mut workers = JoinSet::new();
-        for _ in 0..controller.settings.concurrent_service_syncs.unwrap_or(AUTOMATIC_SYNCS).max(1) {
+        let automatic = controller.load_balancers.concurrency();
+        for _ in 0..controller.settings.concurrent_service_syncs.unwrap_or(automatic).max(1) {
             workers.spawn(controller.clone().work());
         }
         workers.spawn(controller.clone().fan_out());

@@ -1,6 +1,6 @@
 //! From the outcome of a round to status, finalizer, events and the next try.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{ServiceController, sync::Round};
 use crate::{
@@ -64,8 +64,14 @@ impl ServiceController {
         let patch = wanted_patch(service, &result);
         let status_changed = patch.status.is_some();
         if !patch.is_empty() {
-            gone_is_fine(self.patch(service, &patch).await)
+            self.write(service, &patch)
+                .await
                 .map_err(|error| error.context("failed to update load balancer status"))?;
+        }
+        if !round.quiet.contains(&service.key()) || changed {
+            for note in result.notes {
+                self.tell(service, Severity::Warning, note.reason, note.message);
+            }
         }
         if let Some(error) = result.error {
             return Err(in_full(error));
@@ -87,6 +93,21 @@ impl ServiceController {
             self.tell(service, Severity::Normal, "EnsuredLoadBalancer", "Ensured load balancer");
         }
         Ok(())
+    }
+
+    /// Writes what a round gave; that the watch shows its annotations then is no reason for another one.
+    async fn write(&self, service: &Service, patch: &ServicePatch<'_>) -> Result<()> {
+        let key = service.key();
+        if !patch.annotations.is_empty() {
+            let owned = |(key, value): (&&str, &Option<&str>)| ((*key).to_owned(), value.map(str::to_owned));
+            let written = patch.annotations.iter().map(owned).collect();
+            self.state().written.insert(key.clone(), written);
+        }
+        let written = gone_is_fine(self.patch(service, patch).await);
+        if written.is_err() {
+            self.state().written.remove(&key);
+        }
+        written
     }
 
     /// The finalizer goes only when nothing is left in the cloud.
@@ -183,7 +204,7 @@ pub(super) fn wanted_patch<'a>(service: &Service, result: &'a ServiceOutcome) ->
     };
     ServicePatch {
         status: status.filter(|status| !status.is_stored_as(&service.status.load_balancer)),
-        annotations: annotations(result),
+        annotations: annotations(service, result),
         ..ServicePatch::default()
     }
 }
@@ -194,12 +215,14 @@ pub(super) fn unwanted_patch<'a>(service: &Service, result: &'a ServiceOutcome) 
     ServicePatch {
         finalizer: predicates::has_finalizer(service).then_some(FinalizerChange::Remove(predicates::FINALIZER)),
         status: has_status.then_some(const { &LoadBalancerStatus { ingress: Vec::new() } }),
-        annotations: annotations(result),
+        annotations: annotations(service, result),
     }
 }
 
-fn annotations(result: &ServiceOutcome) -> std::collections::BTreeMap<&str, Option<&str>> {
-    result.annotations.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect()
+/// Those that the service does not have yet.
+fn annotations<'a>(service: &Service, result: &'a ServiceOutcome) -> BTreeMap<&'a str, Option<&'a str>> {
+    let wanted = result.annotations.iter().map(|(key, value)| (key.as_str(), value.as_deref()));
+    wanted.filter(|(key, value)| service.annotation(key) != *value).collect()
 }
 
 /// A service that is gone needs no write.
@@ -257,5 +280,18 @@ mod tests {
         let elsewhere = ServiceOutcome::of(ServiceState::Elsewhere);
         assert!(wanted_patch(&service(true, eights), &elsewhere).is_empty(), "not ours to write");
         assert!(unwanted_patch(&service(true, eights), &elsewhere).status.is_none());
+    }
+
+    #[test]
+    fn annotations_that_stand_already_are_not_written_again() {
+        let mut annotated = service(false, None);
+        annotated.metadata.annotations = Some([("a".to_owned(), "1".to_owned())].into());
+        let written = |key: &str, value: Option<&str>| {
+            let mut result = ServiceOutcome::of(ServiceState::Unsettled);
+            result.annotations.insert(key.to_owned(), value.map(str::to_owned));
+            wanted_patch(&annotated, &result).annotations.len()
+        };
+        assert_eq!((written("a", Some("1")), written("b", None)), (0, 0));
+        assert_eq!((written("a", Some("2")), written("a", None), written("b", Some("1"))), (1, 1, 1));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::StreamExt;
 
 use super::{
-    AUTOMATIC_SYNCS, ServiceController,
+    ServiceController,
     outcome::{unwanted_patch, wanted_patch},
 };
 use crate::{
@@ -29,7 +29,8 @@ impl ServiceController {
         for service in self.services.list().into_iter().filter(|service| self.takes_part(service)) {
             scopes.entry(self.load_balancers.scope(&service)).or_default().push(service);
         }
-        let limit = self.settings.concurrent_service_syncs.unwrap_or(AUTOMATIC_SYNCS).max(1);
+        let automatic = self.load_balancers.concurrency();
+        let limit = self.settings.concurrent_service_syncs.unwrap_or(automatic).max(1);
         let mut plans = futures::stream::iter(scopes)
             .map(|(id, members)| self.plan_scope(id, members, nodes.clone()))
             .buffered(limit);
