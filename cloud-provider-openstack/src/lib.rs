@@ -5,6 +5,7 @@
 //! | [`config`], [`provider_id`] | formats: cloud config, clouds.yaml, provider IDs |
 //! | [`client`] | calls to OpenStack in plain types |
 //! | [`instances`] | the servers behind nodes |
+//! | [`load_balancer`] | load balancers for services |
 //! | [`routes`] | routes to the pods of nodes |
 //! | [`volumes`] | where Cinder volumes are |
 //! | [`provider`] | flags, start, and what the manager is handed |
@@ -12,6 +13,7 @@
 pub mod client;
 pub mod config;
 pub mod instances;
+pub mod load_balancer;
 pub mod metrics;
 pub mod provider;
 pub mod provider_id;

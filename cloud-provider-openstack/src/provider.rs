@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use clap::ArgAction;
 use cloud_provider::{
-    cloud::{Cloud, Instances, Routes, Volumes},
+    cloud::{Cloud, Instances, LoadBalancers, Routes, Volumes},
     error::Result,
     manager::{Built, Context, Provider},
+    metrics::Metrics,
 };
 
 use crate::{
     client::{Client, Service},
     config::{self, Surroundings},
     instances::{self, Servers},
+    load_balancer::{self, STEPS_VARIABLE},
     provider_id,
     routes::RouterRoutes,
     volumes::CinderVolumes,
@@ -24,6 +26,7 @@ const REGIONAL: &str = "OS_CCM_REGIONAL";
 /// OpenStack, in one region and project.
 pub struct OpenStack {
     instances: Option<Arc<Servers>>,
+    load_balancers: Option<Arc<dyn LoadBalancers>>,
     routes: Option<Arc<RouterRoutes>>,
     volumes: Option<Arc<CinderVolumes>>,
 }
@@ -34,7 +37,13 @@ impl OpenStack {
     /// # Errors
     ///
     /// When there is no token to be had.
-    pub async fn new(client: &Client, settings: &config::Settings, surroundings: &Surroundings) -> Result<Self> {
+    pub async fn new(
+        client: &Client,
+        settings: &config::Settings,
+        surroundings: &Surroundings,
+        cluster_name: &Arc<str>,
+        metrics: &Metrics,
+    ) -> Result<Self> {
         let mut has = Vec::new();
         for service in Service::ALL {
             if client.has(service).await? {
@@ -53,6 +62,15 @@ impl OpenStack {
         if servers.is_none() {
             tracing::error!("no look-up of nodes: the catalog lacks compute or network in this region");
         }
+        let balanced = settings.load_balancer.enabled && has(&[Service::LoadBalancer, Service::Network]);
+        let load_balancers = balanced.then(|| {
+            let steps = surroundings.variable(STEPS_VARIABLE);
+            let settings = settings.load_balancer.clone();
+            load_balancer::load_balancers(client.clone(), settings, cluster_name.clone(), steps.as_deref(), metrics)
+        });
+        if settings.load_balancer.enabled && !balanced {
+            tracing::error!("no load balancers: the catalog lacks load-balancer or network in this region");
+        }
         let routes = match &settings.router {
             Some(router) => RouterRoutes::new(client.clone(), router).await.map(Arc::new).map_or_else(
                 |error| {
@@ -64,7 +82,7 @@ impl OpenStack {
             None => None,
         };
         let volumes = has(&[Service::BlockStorage]).then(|| Arc::new(CinderVolumes::new(client.clone())));
-        Ok(Self { instances: servers, routes, volumes })
+        Ok(Self { instances: servers, load_balancers, routes, volumes })
     }
 }
 
@@ -80,6 +98,10 @@ impl Cloud for OpenStack {
 
     fn instances(&self) -> Option<Arc<dyn Instances>> {
         self.instances.clone().map(|instances| instances as _)
+    }
+
+    fn load_balancers(&self) -> Option<Arc<dyn LoadBalancers>> {
+        self.load_balancers.clone()
     }
 
     fn routes(&self) -> Option<Arc<dyn Routes>> {
@@ -117,6 +139,6 @@ impl Provider for OpenStackProvider {
         }
         settings.client.user_agent = flags.user_agent.clone();
         let client = Client::connect(settings.client.clone(), context.gate, &context.metrics).await?;
-        Ok(OpenStack::new(&client, &settings, &surroundings).await?.into())
+        Ok(OpenStack::new(&client, &settings, &surroundings, &context.cluster_name, &context.metrics).await?.into())
     }
 }

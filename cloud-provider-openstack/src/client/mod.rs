@@ -9,8 +9,12 @@ pub mod catalog;
 pub mod compute;
 pub mod credential;
 mod error;
+pub mod floating_ip;
+pub mod key_manager;
+pub mod load_balancer;
 pub mod network;
 mod page;
+pub mod security_group;
 mod service;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
