@@ -249,7 +249,7 @@ fn present(service: &Service, wanted: &Wanted, observed: &Observed, made: &Made)
     ServiceOutcome { annotations, notes, ..ServiceOutcome::of(state) }
 }
 
-/// The address by which a load balancer is reached; `None` where a floating IP is still missing.
+/// The address by which a load balancer is reached; `None` where a floating IP is still missing, or was not looked at.
 fn address(balancer: &LoadBalancer, wanted: &Wanted, observed: &Observed, made: &Made) -> Option<String> {
     let own = Some(balancer.vip_address.clone()).filter(|address| !address.is_empty());
     if wanted.internal || balancer.vip_address.contains(':') {

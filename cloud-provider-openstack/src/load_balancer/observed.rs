@@ -53,8 +53,10 @@ pub(crate) struct Observed {
 /// Where a floating IP comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// None is needed.
+    /// It was not looked at, as where only backends matter.
     #[default]
+    Unknown,
+    /// None is needed.
     None,
     /// It is there and leads nowhere.
     Existing(FloatingIp),
@@ -230,6 +232,7 @@ impl Octavia {
 
     /// Where a floating IP comes from, where one is wanted and none is there.
     async fn look_for_floating_ip(&self, desired: &Desired, wanted: &Wanted, observed: &mut Observed) -> Result<()> {
+        observed.source = Source::None;
         let ipv6 = observed.tree.as_ref().is_some_and(|tree| tree.load_balancer.vip_address.contains(':'));
         if wanted.internal || ipv6 || !observed.floating_ips.is_empty() {
             return Ok(());

@@ -282,7 +282,7 @@ impl Plan<'_> {
             Some(it) if recreated && !wanted.internal => self.attach(it, None),
             Some(_) => {}
             None => match &observed.source {
-                Source::None => {}
+                Source::Unknown | Source::None => {}
                 Source::Existing(it) => self.attach(it, port),
                 Source::New { network, subnets } => {
                     let new = NewFloatingIp {

@@ -1,5 +1,6 @@
 //! One service and its own load balancer.
 
+use cloud_provider::cluster::objects::Service;
 use serde_json::json;
 
 use crate::bench::{Bench, PREFIX, Setup, annotate, annotation, service};
@@ -52,7 +53,10 @@ async fn a_node_that_joins_costs_one_batched_update_for_each_pool() {
     bench.handle.add_servers(1);
     bench.nodes = bench.all_nodes();
     bench.handle.reset_calls();
+    let before = web.clone();
     bench.backends(&mut web).await;
+    let shown = |web: &Service| (web.status.load_balancer.clone(), web.metadata.annotations.clone());
+    assert_eq!(shown(&web), shown(&before), "the address is not looked at, and stays");
     let writes = bench.writes();
     assert_eq!(writes["octavia.UpdateMembers"], 2);
     assert_eq!(writes.values().sum::<u64>(), 3, "and the new node's port: {writes:?}");
