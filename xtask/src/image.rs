@@ -111,7 +111,8 @@ pub(crate) fn push(args: PushArgs) -> anyhow::Result<ExitCode> {
     Err(Tool::new(assembler(&root)?).dir(&root).arg("push").args(args.flags).exec())
 }
 
-fn assembler(root: &Path) -> anyhow::Result<PathBuf> {
+/// Builds the program that assembles, pushes and releases.
+pub(crate) fn assembler(root: &Path) -> anyhow::Result<PathBuf> {
     let report = Report::default();
     let task = report.task("build the assembly of images");
     // Always the whole workspace with one of its binaries: features, and so artifacts, stay the same.

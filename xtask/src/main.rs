@@ -12,6 +12,7 @@ mod image;
 mod load;
 mod moto;
 mod python;
+mod release;
 mod report;
 mod test;
 mod tidy;
@@ -45,6 +46,8 @@ enum Command {
     Load(load::Args),
     /// Push an image to a registry
     Push(image::PushArgs),
+    /// Release a version of a cloud's crate: checks, image, signatures, tags
+    Release(release::Args),
     /// Disturb our controller at each single write to a simulated cloud, scenario by scenario
     Sweep(compare::SweepArgs),
     /// Run what CI runs: formatting, lints, tests, conformance, licences
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(args),
         Command::Push(args) => image::push(args),
+        Command::Release(args) => release::run(args),
         Command::Sweep(args) => compare::sweep(args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),

@@ -147,7 +147,7 @@ fn image(
     Ok((manifest, sizes))
 }
 
-fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> ImageManifestBuilder {
+pub(crate) fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> ImageManifestBuilder {
     ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
@@ -260,6 +260,23 @@ pub fn index_of(layout: &Layout) -> anyhow::Result<(Descriptor, ImageIndex)> {
     let named = named.context("the layout names no image")?;
     let index = layout.get_json(&named)?;
     Ok((named, index))
+}
+
+/// What refers to an image in its layout and is of this kind.
+///
+/// # Errors
+/// When the layout is damaged.
+pub fn document_about(layout: &Layout, image: &Descriptor, kind: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    let kind = MediaType::from(kind);
+    let index = layout.index()?;
+    for referrer in index.manifests().iter().filter(|one| one.artifact_type().as_ref() == Some(&kind)) {
+        let manifest: ImageManifest = layout.get_json(referrer)?;
+        let subject = manifest.subject().as_ref().map(Descriptor::digest);
+        if let (true, [content]) = (subject == Some(image.digest()), manifest.layers().as_slice()) {
+            return layout.get(content).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// The name of an image in its layout.

@@ -9,9 +9,14 @@
 //! - [`certificates`]: whom it trusts.
 //! - [`layer`], [`layout`], [`assembly`], [`docker_archive`]: the image.
 //! - [`registry`], [`push`]: the way to others.
+//! - [`chart`]: charts and manifests with the image pinned.
+//! - [`cosign`]: signatures and attestations.
+//! - [`release`]: all of it in order, for one version of one crate.
 
 pub mod assembly;
 pub mod certificates;
+pub mod chart;
+pub mod cosign;
 pub mod docker_archive;
 pub mod elf;
 pub mod layer;
@@ -22,4 +27,5 @@ pub mod project;
 pub mod provenance;
 pub mod push;
 pub mod registry;
+pub mod release;
 pub mod sbom;

@@ -46,6 +46,8 @@ pub struct Controller {
     pub settings: Settings,
     /// The name of its crate.
     pub package: String,
+    /// The folder of its crate.
+    pub folder: PathBuf,
     /// The version of its crate.
     pub version: String,
     /// What its crate says that it is.
@@ -127,6 +129,7 @@ impl Controller {
                 Ok(Self {
                     settings,
                     package: string(package, "name")?,
+                    folder: PathBuf::from(string(package, "manifest_path")?.trim_end_matches("Cargo.toml")),
                     version: string(package, "version")?,
                     description: string(package, "description")?,
                     license: string(package, "license")?,

@@ -14,6 +14,9 @@ pub const MEDIA_TYPE: &str = "application/vnd.in-toto+json";
 /// The kind of its predicate.
 pub const PREDICATE: &str = "https://slsa.dev/provenance/v1";
 
+/// The kind of the statement.
+pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+
 /// The statement.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,7 +77,7 @@ impl Statement {
             "runDetails": { "builder": { "id": build.builder } },
         });
         Self {
-            kind: "https://in-toto.io/Statement/v1",
+            kind: STATEMENT,
             subject: vec![subject("image", image.digest().as_ref()), subject(&settings.binary, &digest(program))],
             predicate_type: PREDICATE,
             predicate,

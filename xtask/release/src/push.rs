@@ -49,8 +49,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let layout = Layout::open(&path)?;
     let (named, _) = index_of(&layout)?;
     let target = Target::parse(&args.to, tag_of(&named).map_or("", String::as_str))?;
-    let credentials = Credentials::find(&target.registry)?;
-    let mut registry = Registry::new(&target.registry, &target.repository, args.plain_http, credentials)?;
+    let mut registry = target.open(args.plain_http, Credentials::find(&target.registry)?)?;
     push(&layout, &mut registry, &target.tag).await.with_context(|| format!("push to {target}"))?;
     let digest = named.digest();
     let text = if args.json {
@@ -64,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 /// A tag in a repository of a registry.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
+pub(crate) struct Target {
     registry: String,
     repository: String,
     tag: String,
@@ -77,7 +76,8 @@ impl std::fmt::Display for Target {
 }
 
 impl Target {
-    fn parse(text: &str, tag: &str) -> anyhow::Result<Self> {
+    /// Reads `registry/repository:tag`; `tag` is the one where there is none.
+    pub(crate) fn parse(text: &str, tag: &str) -> anyhow::Result<Self> {
         let reference: Reference = text.parse().with_context(|| format!("{text:?} names no place in a registry"))?;
         if reference.digest().is_some() {
             bail!("{text} has a digest; an image is pushed to a tag");
@@ -91,6 +91,23 @@ impl Target {
             tag: tag.to_owned(),
         })
     }
+
+    pub(crate) fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    pub(crate) fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// Registry and repository.
+    pub(crate) fn place(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
+    pub(crate) fn open(&self, plain_http: bool, credentials: Credentials) -> anyhow::Result<Registry> {
+        Registry::new(&self.registry, &self.repository, plain_http, credentials)
+    }
 }
 
 /// Pushes everything of a layout; the tag comes last, so that what is half there is never found, and what is there already is
@@ -99,8 +116,18 @@ impl Target {
 /// # Errors
 /// When the tag names another image already, or the registry fails for good.
 pub async fn push(layout: &Layout, registry: &mut Registry, tag: &str) -> anyhow::Result<()> {
-    let (named, index) = index_of(layout)?;
+    let (named, _) = index_of(layout)?;
     check_free(registry, tag, &named).await?;
+    upload(layout, registry).await?;
+    name(layout, registry, tag).await
+}
+
+/// Uploads everything of a layout under digests, the index too: what can be pulled by its digest and by no name.
+///
+/// # Errors
+/// When the registry fails for good.
+pub async fn upload(layout: &Layout, registry: &mut Registry) -> anyhow::Result<()> {
+    let (named, index) = index_of(layout)?;
     let referrers: Vec<Descriptor> =
         layout.index()?.manifests().iter().filter(|one| tag_of(one).is_none()).cloned().collect();
     let mut manifests: BTreeMap<String, ImageManifest> = BTreeMap::new();
@@ -122,6 +149,15 @@ pub async fn push(layout: &Layout, registry: &mut Registry, tag: &str) -> anyhow
             registry.refer(subject, referrer).await?;
         }
     }
+    put(layout, registry, &named, named.digest().as_ref()).await.map(|_| ())
+}
+
+/// Gives an index that was uploaded its name. A tag that names another image is left alone.
+///
+/// # Errors
+/// When the tag names another image already, or the registry fails for good.
+pub async fn name(layout: &Layout, registry: &mut Registry, tag: &str) -> anyhow::Result<()> {
+    let (named, _) = index_of(layout)?;
     // Once more: uploads take their time.
     check_free(registry, tag, &named).await?;
     put(layout, registry, &named, tag).await?;

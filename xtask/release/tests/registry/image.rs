@@ -92,6 +92,7 @@ fn controller() -> Controller {
             max_compressed_bytes: 1 << 20,
         },
         package: "cloud-provider-test".to_owned(),
+        folder: PathBuf::new(),
         version: "0.0.1".to_owned(),
         description: "A controller".to_owned(),
         license: "Apache-2.0".to_owned(),

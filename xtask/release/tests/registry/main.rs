@@ -1,6 +1,9 @@
-//! Images pushed to a real registry, and read back with tools that we did not write: skopeo, umoci and crane.
+//! Images pushed to a real registry, and read back with tools that we did not write: skopeo, umoci, crane and
+//! cosign.
 
 mod image;
+mod project;
+mod release;
 mod server;
 mod tools;
 

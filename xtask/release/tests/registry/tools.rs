@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cloud_provider_testing::progress::Progress;
@@ -21,6 +22,13 @@ const CRANE: Upstream = Upstream {
     version: "v0.22.1",
     package: "cmd/crane",
 };
+
+/// cosign, of the sigstore project.
+const COSIGN: Upstream =
+    Upstream { program: "cosign", module: "github.com/sigstore/cosign/v2", version: "v2.6.5", package: "cmd/cosign" };
+
+/// Helm, for charts in a registry.
+const HELM: Upstream = Upstream { program: "helm", module: "helm.sh/helm/v3", version: "v3.22.0", package: "cmd/helm" };
 
 /// Tools with credentials for a registry.
 pub(crate) struct Tools {
@@ -40,6 +48,21 @@ impl Tools {
 
     pub(crate) fn crane(&self, args: &[&str]) -> anyhow::Result<String> {
         output(Command::new(&self.crane).args(args).env("DOCKER_CONFIG", self.folder.path()))
+    }
+
+    /// cosign with arguments, built the first time, which takes minutes. It writes below its home folder.
+    pub(crate) fn cosign(&self, password: &str, args: &[&str]) -> anyhow::Result<String> {
+        static PROGRAM: LazyLock<anyhow::Result<PathBuf>> = LazyLock::new(|| COSIGN.find_or_build(&Progress::stderr()));
+        let program = PROGRAM.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        let mut command = Command::new(program);
+        command.env("DOCKER_CONFIG", self.folder.path()).env("HOME", self.folder.path());
+        output(command.env("COSIGN_PASSWORD", password).args(args))
+    }
+
+    pub(crate) fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(HELM.find_or_build(&Progress::stderr())?);
+        let config = self.folder.path().join("config.json");
+        output(command.env("HOME", self.folder.path()).env("HELM_REGISTRY_CONFIG", config).args(args))
     }
 
     pub(crate) fn skopeo_inspect(&self, reference: &str) -> anyhow::Result<String> {
@@ -88,7 +111,7 @@ pub(crate) fn files(folder: &Path) -> anyhow::Result<Vec<(String, u32)>> {
     Ok(found)
 }
 
-fn output(command: &mut Command) -> anyhow::Result<String> {
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("start {command:?}; ci/setup.sh installs it"))?;
     if !output.status.success() {
         bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
