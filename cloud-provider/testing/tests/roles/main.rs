@@ -7,6 +7,8 @@ mod harness;
 mod life;
 mod role;
 
+use std::collections::BTreeSet;
+
 use cloud_provider_testing::cloud::Backend;
 use cloud_provider_testing::control_plane::{ControlPlane, Options};
 
@@ -35,6 +37,22 @@ async fn with_the_roles_of_upstreams_manifests_nothing_is_refused_that_upstreams
         }
     }
     assert!(failed.is_empty(), "{} roles failed:\n{}", failed.len(), failed.join("\n\n"));
+}
+
+/// The role of our charts is enough, and nothing in it is left over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_of_our_charts_is_what_is_called() {
+    let plane = plane().await;
+    let role = Role::ours().unwrap();
+    life::of(&plane, &role).await.unwrap();
+    let user = format!("system:serviceaccount:kube-system:{}", role.name);
+    let called = plane.audit().requests(|request| request.user == user && request.accepted()).unwrap();
+    let mut used: BTreeSet<String> =
+        called.iter().map(|request| format!("{} {}", request.verb, request.resource)).collect();
+    // An event that comes again, a node that changed meanwhile, a lease of somebody else: none is sure in a short life.
+    used.extend(["patch events", "get nodes", "get leases"].map(str::to_owned));
+    let unused: Vec<String> = role.grants().difference(&used).cloned().collect();
+    assert!(unused.is_empty(), "nobody needs {unused:?}");
 }
 
 /// Every write of the controllers, refused: each is told once, however often it is tried.

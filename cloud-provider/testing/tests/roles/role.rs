@@ -1,7 +1,10 @@
 //! The roles under test, from `roles.yaml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
+use anyhow::Context as _;
 use cloud_provider_testing::rbac::{self, Rule};
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,6 +38,9 @@ pub(crate) struct Role {
     /// Nobody is asked about the users of the secure port.
     #[serde(default)]
     pub(crate) no_reviews: bool,
+    /// Objects of a manifest, instead of those that `rules` make.
+    #[serde(skip)]
+    manifest: Option<Vec<Value>>,
 }
 
 /// A permission that is missing.
@@ -101,8 +107,45 @@ lacks:
         serde_saphyr::from_str(text).unwrap()
     }
 
+    /// What the charts of this workspace grant; all of them grant the same.
+    pub(crate) fn ours() -> anyhow::Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let crates = fs::read_dir(&root)?.filter_map(|entry| Some(entry.ok()?.path().join("deploy/manifests.yaml")));
+        let path = crates.into_iter().find(|path| path.is_file()).context("there are no manifests")?;
+        let text = fs::read_to_string(&path)?;
+        let documents = text.split("\n---\n").map(serde_saphyr::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
+        let is_about_roles = |one: &Value| one["apiVersion"] == "rbac.authorization.k8s.io/v1";
+        let mut role: Self = serde_saphyr::from_str(&format!(
+            "{{name: {}, source: {}, flags: [--cluster-cidr=10.200.0.0/16], reader: true, routes: true, ranges: others, rules: []}}",
+            rbac::ACCOUNT,
+            path.display(),
+        ))?;
+        role.manifest = Some(documents.into_iter().filter(is_about_roles).collect());
+        Ok(role)
+    }
+
+    /// What its rules grant: verb and resource.
+    pub(crate) fn grants(&self) -> BTreeSet<String> {
+        let words = |value: &Value| -> Vec<String> {
+            value.as_array().into_iter().flatten().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
+        };
+        let objects = self.objects();
+        let rules = objects.iter().flat_map(|one| one["rules"].as_array().into_iter().flatten());
+        rules
+            .flat_map(|rule| {
+                let resources = words(&rule["resources"]);
+                words(&rule["verbs"]).into_iter().flat_map(move |verb| {
+                    resources.iter().map(|resource| format!("{verb} {resource}")).collect::<Vec<_>>()
+                })
+            })
+            .collect()
+    }
+
     /// Its objects, for an account of its name.
     pub(crate) fn objects(&self) -> Vec<Value> {
+        if let Some(objects) = &self.manifest {
+            return objects.clone();
+        }
         let rules: Vec<Rule> = self.rules.iter().flat_map(Line::rules).collect();
         let mut objects = rbac::role_of(&self.name, &self.name, &rules);
         if self.reader {

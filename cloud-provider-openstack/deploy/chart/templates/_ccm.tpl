@@ -1,0 +1,1 @@
+../../../../cloud-provider/deploy/_ccm.tpl
