@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use cloud_provider_testing::progress::Progress;
 use cloud_provider_testing::upstream::Upstream;
 use serde_json::Value;
@@ -55,7 +56,9 @@ pub(crate) struct Helm(PathBuf);
 
 impl Helm {
     pub(crate) fn find() -> anyhow::Result<Self> {
-        HELM.find_or_build(&Progress::stderr()).map(Self)
+        // Tests run at the same time; one of them builds it.
+        static PROGRAM: LazyLock<anyhow::Result<PathBuf>> = LazyLock::new(|| HELM.find_or_build(&Progress::stderr()));
+        PROGRAM.as_ref().map(|program| Self(program.clone())).map_err(|error| anyhow!("{error:#}"))
     }
 
     pub(crate) fn lint(&self, case: &Case) -> anyhow::Result<()> {
