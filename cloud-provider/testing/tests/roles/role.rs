@@ -110,8 +110,9 @@ lacks:
     /// What the charts of this workspace grant; all of them grant the same.
     pub(crate) fn ours() -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let crates = fs::read_dir(&root)?.filter_map(|entry| Some(entry.ok()?.path().join("deploy/manifests.yaml")));
-        let path = crates.into_iter().find(|path| path.is_file()).context("there are no manifests")?;
+        let mut crates =
+            fs::read_dir(&root)?.filter_map(|entry| Some(entry.ok()?.path().join("deploy/manifests.yaml")));
+        let path = crates.find(|path| path.is_file()).context("there are no manifests")?;
         let text = fs::read_to_string(&path)?;
         let documents = text.split("\n---\n").map(serde_saphyr::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
         let is_about_roles = |one: &Value| one["apiVersion"] == "rbac.authorization.k8s.io/v1";
