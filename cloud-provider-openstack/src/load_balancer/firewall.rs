@@ -45,7 +45,7 @@ impl Firewall {
             port_range_max: Some(port),
             remote_ip_prefix: Some(source.to_owned()),
         };
-        let own = vec![subnet.cidr.clone()];
+        let own = [subnet.cidr.clone()];
         let sources: Vec<&String> = match &self.clients {
             Some(clients) => clients.iter().filter(|range| range.contains(':') == (family == Family::V6)).collect(),
             None => own.iter().collect(),

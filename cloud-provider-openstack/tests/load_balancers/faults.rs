@@ -128,7 +128,8 @@ async fn a_quota_is_told_and_once_there_is_room_the_service_is_served() {
     let bench = Setup::new(2).with(MANAGED).start().await;
     let mut web = service("web", &["TCP 80 30080"], json!({}));
     // The project's own group counts.
-    let quotas: [(usize, fn(&mut Knobs, Option<usize>)); 3] = [
+    type Limit = fn(&mut Knobs, Option<usize>);
+    let quotas: [(usize, Limit); 3] = [
         (0, |knobs, limit| knobs.quotas.load_balancers = limit),
         (0, |knobs, limit| knobs.quotas.floating_ips = limit),
         (1, |knobs, limit| knobs.quotas.security_groups = limit),

@@ -202,7 +202,7 @@ async fn what_a_round_writes_asks_for_no_other_one_and_what_it_notes_becomes_an_
     // Somebody else's change of the same annotation counts, and so does every later one.
     cloud.annotations.lock().unwrap().clear();
     for (nth, value) in ["theirs", "ours"].into_iter().enumerate() {
-        annotate(&harness, "web", json!({ "example.com/id": value })).await;
+        annotate(&harness, json!({ "example.com/id": value })).await;
         eventually("it is followed", || async { (rounds(&cloud, "web").len() >= nth + 2).then_some(()) }).await;
     }
     assert_eq!(rounds(&cloud, "web"), ["Full"; 3]);

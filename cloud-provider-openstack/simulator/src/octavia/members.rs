@@ -52,10 +52,10 @@ pub(super) fn make(context: &mut Context<'_>, pool: &str, asked: &Document) -> R
     made.set("vnic_type", "normal");
     made.set("_pool_id", pool);
     let id = store(context, Kind::Members, owner.text("_loadbalancer_id"), made);
-    if context.state.health_monitors.with("_pool_id", pool).next().is_none() {
-        if let Some(member) = context.state.members.get_mut(&id) {
-            member.set("operating_status", "NO_MONITOR");
-        }
+    if context.state.health_monitors.with("_pool_id", pool).next().is_none()
+        && let Some(member) = context.state.members.get_mut(&id)
+    {
+        member.set("operating_status", "NO_MONITOR");
     }
     Ok(id)
 }

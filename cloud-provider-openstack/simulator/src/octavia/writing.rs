@@ -54,7 +54,7 @@ pub(super) fn find<'a>(context: &'a Context<'_>, kind: Kind, id: &str) -> Result
 }
 
 /// The body of a request.
-pub(super) fn body<'a>(request: &'a Request, kind: Kind) -> Result<&'a Document, ApiError> {
+pub(super) fn body(request: &Request, kind: Kind) -> Result<&Document, ApiError> {
     let name = singular(kind);
     let unknown = || {
         ApiError::bad_request(format!(
