@@ -102,6 +102,8 @@ impl Project {
     pub(crate) fn release(&self, key: &Path, more: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask-release"));
         command.current_dir(self.root()).envs(GIT).env("CARGO", self.cargo());
+        // The project has its own, wherever this workspace is built.
+        command.env_remove("CARGO_TARGET_DIR");
         command.env("REGISTRY_USERNAME", USER).env("REGISTRY_PASSWORD", PASSWORD).env("COSIGN_PASSWORD", KEY_PASSWORD);
         command.args(["release", "--cloud=tape", "--git-remote=origin", "--to", &self.repository(), "--key"]).arg(key);
         command.args(more).output().context("start xtask-release")
