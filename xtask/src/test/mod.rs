@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -137,7 +138,7 @@ struct Run {
 /// What a step is at, and all that its programs printed.
 struct Activity<'a> {
     task: &'a Task<'a>,
-    printed: std::cell::RefCell<String>,
+    printed: Mutex<String>,
 }
 
 impl Activity<'_> {
@@ -157,15 +158,19 @@ impl Activity<'_> {
 
     /// The same for one program of many: only what those printed that failed is shown.
     fn run_one_of_many(&self, tool: Tool, limit: Duration, each: impl FnMut(&str)) -> anyhow::Result<()> {
-        let before = self.printed.borrow().len();
-        self.run_lines(tool, limit, each).inspect(|()| self.printed.borrow_mut().truncate(before))
+        let own = Activity { task: self.task, printed: Mutex::default() };
+        own.run_lines(tool, limit, each).inspect_err(|_| self.printed().push_str(&own.printed()))
     }
 
     fn note(&self, line: &str) {
         self.task.at(line);
-        let mut printed = self.printed.borrow_mut();
+        let mut printed = self.printed();
         printed.push_str(line);
         printed.push('\n');
+    }
+
+    fn printed(&self) -> MutexGuard<'_, String> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,13 +222,13 @@ fn select(args: &Args) -> BTreeSet<Step> {
 fn one(step: Step, run: &mut Run, before: &[Row]) -> Row {
     let report = Report::default();
     let task = report.task(&step.name());
-    let at = Activity { task: &task, printed: std::cell::RefCell::default() };
+    let at = Activity { task: &task, printed: Mutex::default() };
     let failed = |need: &&Step| before.iter().any(|row| row.step == **need && row.outcome.is_err());
     let result = match step.needs().iter().find(failed) {
         Some(need) => Err(anyhow::anyhow!("not run, since {} failed", need.name())),
         None => step.run(run, &at),
     };
-    let printed = at.printed.into_inner();
+    let printed = at.printed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let outcome = result.map_err(|error| format!("{error:#}"));
     let elapsed = match &outcome {
         Ok(what) => task.end(&format!("ok, {what}")),
@@ -279,6 +284,10 @@ impl Count {
                 _ => {}
             }
         }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { passed: self.passed + other.passed, ignored: self.ignored + other.ignored }
     }
 
     /// Fails when nothing ran, which must not look like success.

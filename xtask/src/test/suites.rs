@@ -1,8 +1,9 @@
 //! Running the tests that were built.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::{Activity, Count, Run};
 use crate::cargo::{BUILD_LIMIT, Executable, Kind};
@@ -18,31 +19,52 @@ pub(super) const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
 const CONFORMANCE: &str = "conformance";
 
 pub(super) fn unit(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, &[], |one| one.kind == Kind::UnitTests)
+    all(run, at, &[], 1, |one| one.kind == Kind::UnitTests)
 }
 
 pub(super) fn integration(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, &[], |one| one.kind == Kind::IntegrationTest && !is_conformance(one))
+    all(run, at, &[], 1, |one| one.kind == Kind::IntegrationTest && !is_conformance(one))
 }
 
-/// The suites start their simulators.
+/// The suites start their simulators, and wait for most of the time: all at once.
 pub(super) fn conformance(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, &["--skip", MOTO], is_conformance)
+    all(run, at, &["--skip", MOTO], usize::MAX, is_conformance)
 }
 
 fn is_conformance(one: &Executable) -> bool {
     one.kind == Kind::IntegrationTest && one.target == CONFORMANCE
 }
 
-/// Runs test programs one after the other, all of them, and adds up what they say.
-fn all(run: &Run, at: &Activity<'_>, args: &[&str], which: impl Fn(&Executable) -> bool) -> anyhow::Result<String> {
-    let mut count = Count::default();
-    let mut failure = None;
-    for one in run.executables.iter().filter(|one| which(one)) {
-        let outcome = at.run_one_of_many(test(run, one).args(args), TEST_LIMIT, |line| count.add(line));
-        failure = failure.or(outcome.err());
-    }
-    failure.map_or_else(|| count.describe(), Err)
+/// Runs test programs, all of them and at most so many at a time, and adds up what they say.
+fn all(
+    run: &Run,
+    at: &Activity<'_>,
+    args: &[&str],
+    lanes: usize,
+    which: impl Fn(&Executable) -> bool,
+) -> anyhow::Result<String> {
+    let tools: Vec<Tool> =
+        run.executables.iter().filter(|one| which(one)).map(|one| test(run, one).args(args)).collect();
+    let lanes = lanes.min(tools.len());
+    let tools = Mutex::new(tools.into_iter());
+    let next = || tools.lock().ok()?.next();
+    let lane = || {
+        let (mut count, mut failure) = (Count::default(), None);
+        while let Some(tool) = next() {
+            let outcome = at.run_one_of_many(tool, TEST_LIMIT, |line| count.add(line));
+            failure = failure.or(outcome.err());
+        }
+        failure.map_or(Ok(count), Err)
+    };
+    let ended: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        running
+            .into_iter()
+            .map(|lane| lane.join().unwrap_or_else(|_| bail!("running tests ended in a panic")))
+            .collect()
+    });
+    let sum = ended.into_iter().try_fold(Count::default(), |sum, count| anyhow::Ok(sum.plus(count?)))?;
+    sum.describe()
 }
 
 /// A test program as cargo runs it.
