@@ -15,6 +15,9 @@ pub(super) const MOTO: &str = "moto";
 /// How long one test program may take.
 pub(super) const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// They wait for the control plane and for time to pass, and leave half of two cores idle when they run one by one.
+const INTEGRATION_LANES: usize = 2;
+
 /// The program in `tests/` that runs the conformance suite, in every cloud's crate.
 const CONFORMANCE: &str = "conformance";
 
@@ -23,7 +26,7 @@ pub(super) fn unit(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
 }
 
 pub(super) fn integration(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, &[], 1, |one| one.kind == Kind::IntegrationTest && !is_conformance(one))
+    all(run, at, &[], INTEGRATION_LANES, |one| one.kind == Kind::IntegrationTest && !is_conformance(one))
 }
 
 /// The suites start their simulators, and wait for most of the time: all at once.
