@@ -83,6 +83,10 @@ pub struct Sizes {
     pub program: u64,
 }
 
+/// The C library keeps what was freed apart for many threads; in one place it is used again, and a large cluster takes a sixth less
+/// memory.
+const ALLOCATOR: &str = "MALLOC_ARENA_MAX=1";
+
 /// Writes the image of every part, what is known about each, and the index of them.
 ///
 /// # Errors
@@ -168,7 +172,8 @@ fn configuration(
     layers: &[&Layer],
 ) -> anyhow::Result<Descriptor> {
     let settings = &common.controller.settings;
-    let config = ConfigBuilder::default().user(settings.user.clone()).labels(labels.clone());
+    let config =
+        ConfigBuilder::default().user(settings.user.clone()).labels(labels.clone()).env([ALLOCATOR.to_owned()]);
     let program = vec![settings.path.clone()];
     let config = match settings.form {
         Form::Entrypoint => config.entrypoint(program),
