@@ -1,0 +1,302 @@
+//! Clouds of the simulator in which nothing happens by chance.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context as _, bail, ensure};
+use async_trait::async_trait;
+use cloud_provider_openstack_simulator::{Document, Ids, Options, PASSWORD, Seed, Simulator};
+use cloud_provider_testing::compare::{Activity, Cloud, Clouds, Machine, Move, Scenario, merge, renamed};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::names;
+
+/// Upstream's default of `--cluster-name`, which stands in names of load balancers.
+const CLUSTER: &str = "kubernetes";
+const REGION: &str = "RegionOne";
+/// The name of our controller in cluster and cloud.
+pub(crate) const OURS: &str = "ours";
+/// Both controllers' users in the project.
+const USERS: [&str; 2] = [OURS, "upstream"];
+/// Parts of the simulator's state that are no resources of the project.
+const NO_RESOURCES: [&str; 7] =
+    ["template", "domains", "projects", "users", "application_credentials", "trusts", "jobs"];
+
+/// Clouds on simulators of this process.
+pub(crate) struct Accounts;
+
+#[async_trait]
+impl Clouds for Accounts {
+    async fn cloud(&self, scenario: &Scenario) -> anyhow::Result<Arc<dyn Cloud>> {
+        Ok(Arc::new(Account::start(scenario).await?))
+    }
+}
+
+/// A project of a cloud, with its simulator.
+struct Account {
+    simulator: Simulator,
+    /// What it held at the start, without servers.
+    fresh: Value,
+    /// The server that each machine is made like, and its port.
+    server: Document,
+    port: Document,
+    /// The namespace of the scenario's services, which stands in names of load balancers.
+    namespace: String,
+    /// The controllers' `clouds.yaml`.
+    folder: TempDir,
+}
+
+impl Account {
+    /// A fresh one: the simulator's usual networks, changed as the scenario says.
+    async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
+        let ids = Ids::default();
+        let users = USERS.map(|name| {
+            let roles = json!({ &ids.project: ["member", "load-balancer_member", "creator"] });
+            json!({ "id": format!("user-{name}"), "name": name, "domain_id": "default", "password": PASSWORD, "_roles": roles })
+        });
+        let seed = Seed::cluster("node", 1).with("users", users.into());
+        let simulator = Simulator::start(Options { seed, ..Options::default() }).await?;
+        let handle = simulator.handle();
+        let server = handle.all("servers").pop().context("the seed has a server")?;
+        let of_server = |port: &Document| port.get("device_id") == server.get("id");
+        let port = handle.all("ports").into_iter().find(of_server).context("the server has a port")?;
+        ensure!(handle.delete_server(text(server.get("id"))), "the server can be deleted");
+        let mut fresh = handle.state();
+        if !scenario.account.is_null() {
+            merge(&mut fresh, &scenario.account);
+        }
+        handle.set_state(fresh.clone()).context("change the fresh cloud as the scenario says")?;
+        let folder = tempfile::tempdir().context("make a folder for clouds.yaml")?;
+        Ok(Self { simulator, fresh, server, port, namespace: scenario.name.clone(), folder })
+    }
+
+    /// Server and port of a machine: ID and address hang on its name only. The scenario's patch is one of the server; what stands
+    /// below `port` in it is one of the port, what stands below `ports` are further ports.
+    fn server(&self, machine: &Machine) -> anyhow::Result<(Value, Vec<Value>)> {
+        let number = machine.number();
+        ensure!(number < 26, "a machine is a letter");
+        let id = format!("c0de0000-0000-4000-8000-{number:012x}");
+        let mut server = Value::Object(self.server.clone());
+        let zone = machine.zone.map_or_else(|| "nova".to_owned(), |zone| format!("zone-{zone}"));
+        let own = json!({
+            "id": id, "name": format!("node-{}", machine.name), "OS-EXT-AZ:availability_zone": zone, "_place": 1_000 + number,
+        });
+        merge(&mut server, &own);
+        let mut patch = machine.machine.clone();
+        let (mut port, mut further) = (Value::Object(self.port.clone()), Vec::new());
+        let subnet = port["fixed_ips"][0]["subnet_id"].clone();
+        let own = json!({
+            "id": format!("c0de0001-0000-4000-8000-{number:012x}"), "device_id": id,
+            "mac_address": format!("fa:16:3e:c0:de:{number:02x}"), "device_owner": format!("compute:{zone}"),
+            "fixed_ips": [{ "subnet_id": subnet, "ip_address": format!("10.20.0.{}", 100 + number) }],
+        });
+        merge(&mut port, &own);
+        if let Some(patch) = patch.as_object_mut() {
+            if let Some(patch) = patch.remove("port") {
+                merge(&mut port, &patch);
+            }
+            for (nth, patch) in
+                patch.remove("ports").and_then(|all| all.as_array().cloned()).unwrap_or_default().iter().enumerate()
+            {
+                let mut other = port.clone();
+                let own = json!({
+                    "id": format!("c0de000{}-0000-4000-8000-{number:012x}", nth + 2),
+                    "mac_address": format!("fa:16:3e:c0:d{}:{number:02x}", nth % 10),
+                });
+                merge(&mut other, &own);
+                merge(&mut other, patch);
+                further.push(other);
+            }
+        }
+        if !patch.is_null() {
+            merge(&mut server, &patch);
+        }
+        further.insert(0, port);
+        Ok((server, further))
+    }
+
+    /// `{web}` and the name of the load balancer of service `web` (openstack.md 6).
+    fn names_of_services(&self, change: &Value) -> Vec<(String, String)> {
+        let text = change.to_string();
+        let parts = text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0));
+        let plain = |name: &&str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        };
+        let balancer =
+            |name: &str| (format!("{{{name}}}"), format!("kube_service_{CLUSTER}_{}_{name}", self.namespace));
+        parts.filter(plain).map(balancer).collect()
+    }
+}
+
+#[async_trait]
+impl Cloud for Account {
+    fn annotation(&self, short: &str) -> String {
+        match short {
+            "internal-load-balancer" => format!("service.beta.kubernetes.io/openstack-{short}"),
+            short => format!("loadbalancer.openstack.org/{short}"),
+        }
+    }
+
+    async fn add_machine(&self, machine: &Machine) -> anyhow::Result<(String, String)> {
+        let (server, ports) = self.server(machine)?;
+        let made = (text(server.get("id")).to_owned(), text(server.get("name")).to_owned());
+        if machine.exists {
+            let handle = self.simulator.handle();
+            handle.insert("servers", server);
+            ports.into_iter().for_each(|port| {
+                handle.insert("ports", port);
+            });
+        }
+        Ok(made)
+    }
+
+    async fn move_machine(&self, id: &str, to: Move) -> anyhow::Result<()> {
+        let handle = self.simulator.handle();
+        let moved = match to {
+            Move::Start => handle.set_server_status(id, "ACTIVE"),
+            Move::Stop => handle.set_server_status(id, "SHUTOFF"),
+            Move::Terminate => bail!("Nova lists no server that is deleted: forget it"),
+            Move::Forget => handle.delete_server(id),
+        };
+        ensure!(moved, "{id} cannot {to:?}");
+        Ok(())
+    }
+
+    async fn change(
+        &self,
+        change: &Value,
+        _uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync),
+    ) -> anyhow::Result<()> {
+        let mut names = self.names_of_services(change);
+        let mut captured = self.capture().await?;
+        let generated = self.normalise(&mut captured);
+        names.extend(generated.into_iter().map(|(generated, name)| (name, generated)));
+        let change = names.iter().fold(change.clone(), |change, name| renamed(change, std::slice::from_ref(name)));
+        let mut state = self.simulator.handle().state();
+        merge(&mut state, &change);
+        self.simulator.handle().set_state(state).context("change the cloud by hand")
+    }
+
+    async fn activity(&self) -> anyhow::Result<Activity> {
+        let mut activity = Activity::default();
+        for (action, count) in self.simulator.handle().counts() {
+            activity.calls += count.calls;
+            if is_write(&action) {
+                activity.writes += count.calls - count.failures.values().sum::<u64>();
+            }
+        }
+        Ok(activity)
+    }
+
+    async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
+        let user = format!("user-{who}");
+        let calls = self.simulator.handle().calls().into_iter();
+        let changes = calls.filter(|call| {
+            call.access_key.as_ref() == Some(&user) && is_write(&format!("{}.{}", call.service, call.action))
+        });
+        Ok(changes
+            .map(|call| format!("{}.{} {:?}: {}", call.service, call.action, call.parameters, call.outcome))
+            .collect())
+    }
+
+    async fn capture(&self) -> anyhow::Result<Value> {
+        let handle = self.simulator.handle();
+        // What is due has happened after any look at the resources.
+        handle.ids("loadbalancers");
+        let state = handle.state();
+        let mut captured = json!({});
+        for (kind, now) in state.as_object().context("the simulator tells no object")? {
+            let (Some(now), Some(then)) = (now.as_object(), self.fresh[kind].as_object()) else { continue };
+            if NO_RESOURCES.contains(&kind.as_str()) {
+                continue;
+            }
+            for id in now.keys().chain(then.keys()) {
+                if now.get(id) != then.get(id) {
+                    captured[kind][id] = now.get(id).cloned().unwrap_or_default();
+                }
+            }
+        }
+        Ok(captured)
+    }
+
+    async fn restore(&self, captured: &Value) -> anyhow::Result<()> {
+        let mut state = self.fresh.clone();
+        for (kind, resources) in captured.as_object().context("no captured cloud")? {
+            for (id, resource) in resources.as_object().context("no resources by their IDs")? {
+                // Not merged: a resource is replaced as a whole.
+                let table = state[kind].as_object_mut().context("an unknown kind")?;
+                match resource {
+                    Value::Null => table.remove(id),
+                    resource => table.insert(id.clone(), resource.clone()),
+                };
+            }
+        }
+        // What is made from now on has other IDs than what is there.
+        state["made"] = json!(1_000_000);
+        self.simulator.handle().set_state(state).context("load a captured cloud")
+    }
+
+    fn normalise(&self, captured: &mut Value) -> Vec<(String, String)> {
+        names::without_chance(captured);
+        // A resource of the fresh cloud that is gone.
+        let kinds = captured.as_object_mut().into_iter().flat_map(|kinds| kinds.values_mut());
+        for resource in kinds.filter_map(Value::as_object_mut).flat_map(|resources| resources.values_mut()) {
+            if resource.is_null() {
+                *resource = json!("removed");
+            }
+        }
+        names::of_generated(captured, &self.fresh)
+    }
+
+    fn sets(&self) -> &'static [&'static str] {
+        &["allowed_address_pairs", "allowed_cidrs", "routes", "security_groups", "sni_container_refs", "tags"]
+    }
+
+    /// `keys` holds sections by name: `{LoadBalancer: {create-monitor: true}}`. Who the controller is stands in its `clouds.yaml`.
+    fn config(&self, keys: &BTreeMap<String, Value>) -> String {
+        let ids = Ids::default();
+        let mut sections = json!({
+            "Global": { "use-clouds": true },
+            "LoadBalancer": { "floating-network-id": ids.public_network, "subnet-id": ids.subnet },
+        });
+        for (name, section) in keys {
+            merge(&mut sections[name], section);
+        }
+        let mut text = String::new();
+        for (name, keys) in sections.as_object().into_iter().flatten() {
+            text.push_str(&format!("[{name}]\n"));
+            for (key, value) in keys.as_object().into_iter().flatten() {
+                for value in value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]) {
+                    let value = value.as_str().map_or_else(|| value.to_string(), |value| format!("{value:?}"));
+                    text.push_str(&format!("{key} = {value}\n"));
+                }
+            }
+        }
+        text
+    }
+
+    fn environment(&self, who: &str) -> Vec<(String, String)> {
+        let file = self.folder.path().join(format!("{who}.yaml"));
+        let auth = json!({
+            "auth_url": self.simulator.auth_url(), "username": who, "password": PASSWORD, "project_name": "demo",
+            "user_domain_id": "default", "project_domain_id": "default",
+        });
+        // JSON is YAML. A file that cannot be written is missed by the controller, which says so.
+        let clouds = json!({ "clouds": { "compare": { "auth": auth, "region_name": REGION } } });
+        let _ = std::fs::write(&file, clouds.to_string());
+        let file = file.display().to_string();
+        [("OS_CLIENT_CONFIG_FILE", file.as_str()), ("OS_CLOUD", "compare")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+}
+
+/// Whether an action, with its service in front, changes something in the project.
+fn is_write(action: &str) -> bool {
+    let (service, action) = action.split_once('.').unwrap_or(("", action));
+    service != "keystone" && !["List", "Show"].iter().any(|read| action.starts_with(read))
+}
+
+fn text(value: Option<&Value>) -> &str {
+    value.and_then(Value::as_str).unwrap_or_default()
+}
