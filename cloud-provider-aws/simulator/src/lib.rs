@@ -59,6 +59,7 @@ pub use cloud_provider_simulation::{AtWrite, Call, Count, Counts, Effect, Fault,
 
 pub use crate::{
     auth::Credential,
+    core::Core,
     handle::Handle,
     knobs::{Delays, Knobs, Omission, Quotas},
     policy::{DOCUMENTED, Policy},

@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use cloud_provider_aws_simulator::{
-    Credential, Options, Policy, Seed, Simulator,
+    Core, Credential, Options, Policy, Seed, Simulator,
     model::{Instance, tags},
     private_dns_name,
 };
-use cloud_provider_testing::compare::{Activity, Cloud, Clouds, Machine, Move, Scenario, merge, renamed};
+use cloud_provider_testing::compare::{
+    Activity, Cloud, Clouds, Machine, Move, Scenario, Simulated, Traits, mark_removed, merge,
+};
 use serde_json::{Value, json};
 
 /// The cluster's ID.
@@ -21,8 +23,7 @@ const VPC: &str = "vpc-0a1b2c3d4e5f60001";
 /// The first public subnet; the others count up.
 const SUBNET: &str = "subnet-0a1b2c3d4e5f61001";
 const NODES: &str = "sg-0a1b2c3d4e5f60002";
-/// Of a merge patch: what a scenario may know of an account that is no resource.
-const COUNTERS: [&str; 3] = ["made", "given", "lingering_groups"];
+const TRAITS: Traits = Traits { no_resources: &["made", "given", "lingering_groups", "template"], is_write };
 /// Times: different in each run.
 pub(crate) const TIMES: [&str; 5] = ["created", "active", "until", "launched", "settled"];
 
@@ -40,8 +41,8 @@ impl Clouds for Accounts {
 pub(crate) struct Account {
     /// Its calls, knobs and state.
     pub(crate) simulator: Simulator,
-    /// What it held at the start, without machines.
-    fresh: Value,
+    /// It held no machines at the start.
+    pub(crate) state: Simulated<Core>,
 }
 
 impl Account {
@@ -49,12 +50,8 @@ impl Account {
     pub(crate) async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
         let (seed, policy) = (Seed::cluster(CLUSTER, 0), Policy::all());
         let simulator = Simulator::start(Options { seed, policy, ..Options::default() }).await?;
-        let mut fresh = simulator.handle().state();
-        if !scenario.account.is_null() {
-            merge(&mut fresh, &scenario.account);
-        }
-        simulator.handle().set_state(fresh.clone()).context("change the fresh account as the scenario says")?;
-        Ok(Self { simulator, fresh })
+        let state = Simulated::new((*simulator.handle()).clone(), &scenario.account, TRAITS)?;
+        Ok(Self { simulator, state })
     }
 
     fn instance(machine: &Machine) -> anyhow::Result<Instance> {
@@ -112,80 +109,39 @@ impl Cloud for Account {
         change: &Value,
         uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync),
     ) -> anyhow::Result<()> {
-        let mut names = names_of_services(change, uid);
         let mut captured = self.capture().await?;
         let generated = self.normalise(&mut captured);
-        names.extend(generated.into_iter().map(|(generated, name)| (name, generated)));
-        let change = names.iter().fold(change.clone(), |change, name| renamed(change, std::slice::from_ref(name)));
-        let mut state = self.simulator.handle().state();
-        merge(&mut state, &change);
-        self.simulator.handle().set_state(state).context("change the account by hand")
+        self.state.change(change, generated, |service| {
+            // aws.md 5.1
+            let mut name = format!("a{}", uid(service).replace('-', ""));
+            name.truncate(32);
+            name
+        })
     }
 
     async fn activity(&self) -> anyhow::Result<Activity> {
-        let mut activity = Activity::default();
-        for (action, count) in self.simulator.handle().counts() {
-            activity.calls += count.calls;
-            if is_write(&action) {
-                activity.writes += count.calls - count.failures.values().sum::<u64>();
-            }
-        }
-        Ok(activity)
+        Ok(self.state.activity())
     }
 
     async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
-        let key = access_key(who);
-        let calls = self.simulator.handle().calls().into_iter();
-        let changes = calls.filter(|call| call.access_key.as_ref() == Some(&key) && is_write(&call.action));
-        Ok(changes
-            .map(|call| format!("{}.{} {:?}: {}", call.service, call.action, call.parameters, call.outcome))
-            .collect())
+        Ok(self.state.changes_by(&access_key(who)))
     }
 
     async fn capture(&self) -> anyhow::Result<Value> {
-        let state = self.simulator.handle().state();
-        let mut captured = json!({});
-        for (kind, now) in state.as_object().context("the simulator tells no object")? {
-            let (Some(now), Some(then)) = (now.as_object(), self.fresh[kind].as_object()) else { continue };
-            if COUNTERS.contains(&kind.as_str()) || kind == "template" {
-                continue;
-            }
-            for id in now.keys().chain(then.keys()) {
-                if now.get(id) != then.get(id) {
-                    captured[kind][id] = now.get(id).cloned().unwrap_or_default();
-                }
-            }
-        }
-        Ok(captured)
+        self.state.capture()
     }
 
     async fn restore(&self, captured: &Value) -> anyhow::Result<()> {
-        let mut state = self.fresh.clone();
-        for (kind, resources) in captured.as_object().context("no captured account")? {
-            for (id, resource) in resources.as_object().context("no resources by their IDs")? {
-                // Not merged: a resource is replaced as a whole.
-                state[kind].as_object_mut().context("an unknown kind")?.remove(id);
-                merge(&mut state[kind], &json!({ id: resource }));
-            }
-        }
-        // What is made from now on has other IDs than what is there.
-        state["made"] = json!(1_000_000);
-        self.simulator.handle().set_state(state).context("load a captured account")
+        self.state.restore(captured)
     }
 
     fn normalise(&self, captured: &mut Value) -> Vec<(String, String)> {
         without_times(captured);
-        // A resource of the fresh account that is gone.
-        let kinds = captured.as_object_mut().into_iter().flat_map(|kinds| kinds.values_mut());
-        for resource in kinds.filter_map(Value::as_object_mut).flat_map(|resources| resources.values_mut()) {
-            if resource.is_null() {
-                *resource = json!("removed");
-            }
-        }
+        mark_removed(captured);
         let mut names = Vec::new();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let each = |kind: &str| captured[kind].as_object().cloned().unwrap_or_default().into_iter();
-        for (id, group) in each("security_groups").filter(|(id, _)| self.fresh["security_groups"][id].is_null()) {
+        for (id, group) in each("security_groups").filter(|(id, _)| !self.state.is_fresh("security_groups", id)) {
             names.push((id, format!("group({})", text(&group["name"]))));
         }
         for (_, balancer) in each("classic_load_balancers").chain(each("load_balancers")) {
@@ -271,21 +227,6 @@ pub(crate) fn access_key(who: &str) -> String {
 pub(crate) fn is_write(action: &str) -> bool {
     let action = action.rsplit('.').next().unwrap_or(action);
     !["Describe", "Get", "AssumeRole"].iter().any(|read| action.starts_with(read))
-}
-
-/// `{web}` and the name of the load balancer of service `web` (aws.md 5.1), for all services that are named.
-fn names_of_services(change: &Value, uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync)) -> Vec<(String, String)> {
-    let text = change.to_string();
-    let mut names = Vec::new();
-    for part in text.split('{').skip(1) {
-        let Some((name, _)) = part.split_once('}') else { continue };
-        if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-            let mut balancer = format!("a{}", uid(name).replace('-', ""));
-            balancer.truncate(32);
-            names.push((format!("{{{name}}}"), balancer));
-        }
-    }
-    names
 }
 
 fn without_times(value: &mut Value) {

@@ -7,28 +7,14 @@ mod subject;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser as _;
-use cloud_provider_testing::compare::{Files, sweep::Sweep};
+use cloud_provider_testing::compare::{Files, program, sweep::Sweep};
 
 use crate::account::Accounts;
 
 fn main() -> ExitCode {
-    let sweep = Sweep::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("Error: start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
     let crate_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let files = Files { folder: crate_folder.join("compare") };
     let report = crate_folder.join("../docs/reference/aws-sweep.json");
-    match runtime.block_on(sweep.run(&Accounts, &files, &report)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("Error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let sweep = Sweep::parse();
+    program(async { sweep.run(&Accounts, &files, &report).await })
 }

@@ -1,19 +1,11 @@
 //! The production provider in this process, on an account of the simulator.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use async_trait::async_trait;
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use cloud_provider::{
-    cloud::Gate,
-    cluster::workqueue::Backoff,
-    manager::{Provider as _, options},
-    metrics::Metrics,
-};
+use cloud_provider::{cloud::Gate, manager::Provider as _, metrics::Metrics};
 use cloud_provider_aws::{
     AwsProvider, Environment,
     client::{Client, Imds, Settings},
@@ -21,34 +13,37 @@ use cloud_provider_aws::{
     provider::Aws,
     tagging::{self, TaggingController},
 };
-use cloud_provider_aws_simulator::{AtWrite, Credential, Handle};
+use cloud_provider_aws_simulator::{Credential, Handle};
 use cloud_provider_testing::{
     compare::{
         Cloud, Controller, Scenario,
-        sweep::{Disturbance, STALE, Subject, Subjects},
+        sweep::{Disturbance, Flags, InProcess, Makes, Subject, Subjects},
     },
     in_process::{self, Controllers},
 };
 
 use crate::account::{Account, Accounts, REGION};
 
-/// Upstream's is 5 s: with that the sweep would be waiting most of the time.
-const FIRST_RETRY: Duration = Duration::from_millis(150);
-
 #[async_trait]
 impl Subjects for Accounts {
     async fn subject(&self, scenario: &Scenario, client: &kube::Client) -> anyhow::Result<Box<dyn Subject>> {
         let account = Arc::new(Account::start(scenario).await?);
-        let flags = Flags::new(&scenario.flags)?;
-        let controller =
-            InProcess { account: account.simulator.handle(), client: client.clone(), flags, state: Mutex::default() };
-        Ok(Box::new(OnSimulator { account, controller }))
+        let Flags { options, provider } = Flags::<AwsProvider>::of(scenario)?;
+        let program = AwsProvider::program();
+        let names = program.registry().find("tagging").context("there is no tagging controller")?;
+        let tagging = options.controllers.is_enabled(names).then(|| tagging::Settings::new(&provider)).transpose()?;
+        let maker = Maker {
+            account: account.simulator.handle(),
+            cluster_name: options.cloud.cluster_name.as_str().into(),
+            tagging,
+        };
+        Ok(Box::new(OnSimulator { account, controller: InProcess::new(maker, client.clone(), options) }))
     }
 }
 
 struct OnSimulator {
     account: Arc<Account>,
-    controller: InProcess,
+    controller: InProcess<Maker>,
 }
 
 impl Subject for OnSimulator {
@@ -65,85 +60,48 @@ impl Subject for OnSimulator {
     }
 
     fn at_write(&self, nth: u64, disturbance: Disturbance) {
-        let what = match disturbance {
-            Disturbance::Crash => AtWrite::Silence,
-            Disturbance::LostAnswer => AtWrite::LostAnswer,
-            Disturbance::FalseError => AtWrite::FalseError,
-            Disturbance::Failure => AtWrite::Refusal,
-            Disturbance::StaleReads => AtWrite::StaleReads(STALE.as_millis().try_into().unwrap_or(u64::MAX)),
-        };
-        self.account.simulator.handle().at_write(nth, what);
+        self.account.state.at_write(nth, disturbance);
     }
 
     fn struck(&self) -> Option<String> {
-        self.account.simulator.handle().struck()
+        self.account.state.struck()
     }
 
     fn resume(&self) {
-        self.account.simulator.handle().resume();
+        self.account.state.resume();
     }
 }
 
-/// What a scenario's flags say.
-struct Flags {
-    options: options::Settings,
+/// Each start has an access key of its own, which ends with it.
+struct Maker {
+    account: Handle,
+    cluster_name: Arc<str>,
     /// Where the tagging controller is on.
     tagging: Option<tagging::Settings>,
 }
 
-impl Flags {
-    fn new(flags: &[String]) -> anyhow::Result<Self> {
-        let base = [
-            AwsProvider::COMMAND,
-            "--cloud-provider=aws",
-            "--leader-elect=false",
-            "--secure-port=0",
-            "--node-monitor-period=1s",
-            "--node-deletion-grace-period=0s",
-            "--new-node-deletion-grace-period=0s",
-            "--configure-cloud-routes=false",
-        ];
-        let argv = base.into_iter().chain(flags.iter().map(String::as_str)).map(Into::into);
-        let program = AwsProvider::program();
-        let parsed = program.parse::<tagging::Flags>(argv).map_err(|exit| anyhow!("the scenario's flags: {exit:?}"))?;
-        let options = parsed.options.validate(&program).context("the scenario's flags")?;
-        let names = program.registry().find("tagging").context("there is no tagging controller")?;
-        let tagging = options.controllers.is_enabled(names).then(|| tagging::Settings::new(&parsed.provider));
-        Ok(Self { options, tagging: tagging.transpose()? })
-    }
-}
+#[async_trait]
+impl Makes for Maker {
+    /// The access key.
+    type Key = String;
 
-/// A controller that is killed and started in this process. Each start has an access key of its own, which ends with it: a
-/// request that is still on its way then has no effect.
-struct InProcess {
-    account: Handle,
-    client: kube::Client,
-    flags: Flags,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    starts: u32,
-    running: Option<(Controllers, String)>,
-}
-
-impl InProcess {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn new_key(&self) -> String {
-        let mut state = self.state();
-        state.starts += 1;
-        let access_key = format!("AKIASWEEP{:011}", state.starts);
-        drop(state);
-        let secret_key = "secret".to_owned();
+    fn let_in(&self, start: u32) -> String {
+        let (access_key, secret_key) = (format!("AKIASWEEP{start:011}"), "secret".to_owned());
         self.account.add_credential(Credential { access_key: access_key.clone(), secret_key, ..Credential::default() });
         access_key
     }
 
-    async fn environment(&self, config: &str, access_key: &str) -> anyhow::Result<Environment> {
+    fn shut_out(&self, access_key: String) {
+        self.account.remove_credential(&access_key);
+    }
+
+    async fn start(
+        &self,
+        cluster: &kube::Client,
+        config: &str,
+        access_key: &String,
+        pacing: in_process::Settings,
+    ) -> anyhow::Result<Controllers> {
         let (settings, _) = config::parse(Some(config))?;
         let credentials = Credentials::new(access_key, "secret", None, None, "sweep");
         let credentials = Some(SharedCredentialsProvider::new(credentials));
@@ -151,40 +109,15 @@ impl InProcess {
         let of_client = Settings { region: REGION.into(), endpoints, role: None };
         let client = Client::with_credentials(&of_client, credentials, Gate::open(), &Metrics::new()).await;
         let imds = Imds::new(settings.imds_endpoint().as_ref());
-        let cluster_name = self.flags.options.cloud.cluster_name.as_str().into();
-        Ok(Environment::with_client(settings, client, &imds, cluster_name).await?)
-    }
-}
-
-#[async_trait]
-impl Controller for InProcess {
-    async fn start(&self, config: &str) -> anyhow::Result<()> {
-        let access_key = self.new_key();
-        let environment = self.environment(config, &access_key).await?;
-        let mut settings = in_process::Settings::from_flags(&self.flags.options)?;
-        settings.service.backoff = Backoff { base: FIRST_RETRY, ..Backoff::SERVICES };
+        let environment = Environment::with_client(settings, client, &imds, self.cluster_name.clone()).await?;
         let cloud: Arc<dyn cloud_provider::cloud::Cloud> = Arc::new(Aws::new(&environment));
-        let mut controllers = Controllers::start(&self.client, &cloud, settings);
-        if let Some(settings) = &self.flags.tagging {
+        let mut controllers = Controllers::start(cluster, &cloud, pacing);
+        if let Some(settings) = &self.tagging {
             let (nodes, metrics) = (controllers.nodes().clone(), Metrics::new());
-            let client = self.client.clone();
-            let tagging = TaggingController::new(environment.client, nodes, client, settings.clone(), &metrics);
+            let tagging =
+                TaggingController::new(environment.client, nodes, cluster.clone(), settings.clone(), &metrics);
             controllers.run(tagging);
         }
-        self.state().running = Some((controllers, access_key));
-        Ok(())
-    }
-
-    async fn stop(&self) -> anyhow::Result<()> {
-        let running = self.state().running.take();
-        if let Some((controllers, access_key)) = running {
-            self.account.remove_credential(&access_key);
-            controllers.kill().await;
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        self.state().running.as_mut().map_or(Ok(()), |(controllers, _)| controllers.check())
+        Ok(controllers)
     }
 }

@@ -58,6 +58,7 @@ use cloud_provider_simulation::Server;
 pub use cloud_provider_simulation::{AtWrite, Call, Count, Counts, Effect, Fault, Latency, RateLimit};
 
 pub use crate::{
+    core::Core,
     document::Document,
     handle::Handle,
     knobs::{Delays, Knobs, Quotas, Release},

@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
-use cloud_provider_openstack_simulator::{Document, Ids, Options, PASSWORD, Seed, Simulator};
-use cloud_provider_testing::compare::{Activity, Cloud, Clouds, Machine, Move, Scenario, merge, renamed};
+use cloud_provider_openstack_simulator::{Core, Document, Ids, Options, PASSWORD, Seed, Simulator};
+use cloud_provider_testing::compare::{
+    Activity, Cloud, Clouds, Machine, Move, Scenario, Simulated, Traits, mark_removed, merge,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::names;
+use crate::names::{self, MACHINES};
 
 /// Upstream's default of `--cluster-name`, which stands in names of load balancers.
 const CLUSTER: &str = "kubernetes";
@@ -18,9 +20,10 @@ const REGION: &str = "RegionOne";
 pub(crate) const OURS: &str = "ours";
 /// Both controllers' users in the project.
 const USERS: [&str; 2] = [OURS, "upstream"];
-/// Parts of the simulator's state that are no resources of the project.
-const NO_RESOURCES: [&str; 7] =
-    ["template", "domains", "projects", "users", "application_credentials", "trusts", "jobs"];
+const TRAITS: Traits = Traits {
+    no_resources: &["template", "domains", "projects", "users", "application_credentials", "trusts", "jobs"],
+    is_write,
+};
 
 /// Clouds on simulators of this process.
 pub(crate) struct Accounts;
@@ -33,10 +36,10 @@ impl Clouds for Accounts {
 }
 
 /// A project of a cloud, with its simulator.
-struct Account {
-    simulator: Simulator,
-    /// What it held at the start, without servers.
-    fresh: Value,
+pub(crate) struct Account {
+    pub(crate) simulator: Simulator,
+    /// It held no servers at the start.
+    pub(crate) state: Simulated<Core>,
     /// The server that each machine is made like, and its port.
     server: Document,
     port: Document,
@@ -47,8 +50,9 @@ struct Account {
 }
 
 impl Account {
-    /// A fresh one: the simulator's usual networks, changed as the scenario says.
-    async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
+    /// A fresh one: the simulator's usual networks, changed as the scenario says. What stands below `knobs` there changes how the
+    /// simulator behaves.
+    pub(crate) async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
         let ids = Ids::default();
         let users = USERS.map(|name| {
             let roles = json!({ &ids.project: ["member", "load-balancer_member", "creator"] });
@@ -61,13 +65,15 @@ impl Account {
         let of_server = |port: &Document| port.get("device_id") == server.get("id");
         let port = handle.all("ports").into_iter().find(of_server).context("the server has a port")?;
         ensure!(handle.delete_server(text(server.get("id"))), "the server can be deleted");
-        let mut fresh = handle.state();
-        if !scenario.account.is_null() {
-            merge(&mut fresh, &scenario.account);
+        let mut change = scenario.account.clone();
+        if let Some(knobs) = change.as_object_mut().and_then(|change| change.remove("knobs")) {
+            let mut all = serde_json::to_value(handle.knobs())?;
+            merge(&mut all, &knobs);
+            handle.set_knobs(serde_json::from_value(all).context("the scenario's knobs")?);
         }
-        handle.set_state(fresh.clone()).context("change the fresh cloud as the scenario says")?;
+        let state = Simulated::new((*handle).clone(), &change, TRAITS)?;
         let folder = tempfile::tempdir().context("make a folder for clouds.yaml")?;
-        Ok(Self { simulator, fresh, server, port, namespace: scenario.name.clone(), folder })
+        Ok(Self { simulator, state, server, port, namespace: scenario.name.clone(), folder })
     }
 
     /// Server and port of a machine: ID and address hang on its name only. The scenario's patch is one of the server; what stands
@@ -75,7 +81,7 @@ impl Account {
     fn server(&self, machine: &Machine) -> anyhow::Result<(Value, Vec<Value>)> {
         let number = machine.number();
         ensure!(number < 26, "a machine is a letter");
-        let id = format!("c0de0000-0000-4000-8000-{number:012x}");
+        let id = format!("{MACHINES}0000-0000-4000-8000-{number:012x}");
         let mut server = Value::Object(self.server.clone());
         let zone = machine.zone.map_or_else(|| "nova".to_owned(), |zone| format!("zone-{zone}"));
         let own = json!({
@@ -86,7 +92,7 @@ impl Account {
         let (mut port, mut further) = (Value::Object(self.port.clone()), Vec::new());
         let subnet = port["fixed_ips"][0]["subnet_id"].clone();
         let own = json!({
-            "id": format!("c0de0001-0000-4000-8000-{number:012x}"), "device_id": id,
+            "id": format!("{MACHINES}0001-0000-4000-8000-{number:012x}"), "device_id": id,
             "mac_address": format!("fa:16:3e:c0:de:{number:02x}"), "device_owner": format!("compute:{zone}"),
             "fixed_ips": [{ "subnet_id": subnet, "ip_address": format!("10.20.0.{}", 100 + number) }],
         });
@@ -100,7 +106,7 @@ impl Account {
             {
                 let mut other = port.clone();
                 let own = json!({
-                    "id": format!("c0de000{}-0000-4000-8000-{number:012x}", nth + 2),
+                    "id": format!("{MACHINES}000{}-0000-4000-8000-{number:012x}", nth + 2),
                     "mac_address": format!("fa:16:3e:c0:d{}:{number:02x}", nth % 10),
                 });
                 merge(&mut other, &own);
@@ -113,18 +119,6 @@ impl Account {
         }
         further.insert(0, port);
         Ok((server, further))
-    }
-
-    /// `{web}` and the name of the load balancer of service `web` (openstack.md 6).
-    fn names_of_services(&self, change: &Value) -> Vec<(String, String)> {
-        let text = change.to_string();
-        let parts = text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0));
-        let plain = |name: &&str| {
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        };
-        let balancer =
-            |name: &str| (format!("{{{name}}}"), format!("kube_service_{CLUSTER}_{}_{name}", self.namespace));
-        parts.filter(plain).map(balancer).collect()
     }
 }
 
@@ -167,85 +161,34 @@ impl Cloud for Account {
         change: &Value,
         _uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync),
     ) -> anyhow::Result<()> {
-        let mut names = self.names_of_services(change);
         let mut captured = self.capture().await?;
         let generated = self.normalise(&mut captured);
-        names.extend(generated.into_iter().map(|(generated, name)| (name, generated)));
-        let change = names.iter().fold(change.clone(), |change, name| renamed(change, std::slice::from_ref(name)));
-        let mut state = self.simulator.handle().state();
-        merge(&mut state, &change);
-        self.simulator.handle().set_state(state).context("change the cloud by hand")
+        // openstack.md 5.1
+        self.state.change(change, generated, |service| format!("kube_service_{CLUSTER}_{}_{service}", self.namespace))
     }
 
     async fn activity(&self) -> anyhow::Result<Activity> {
-        let mut activity = Activity::default();
-        for (action, count) in self.simulator.handle().counts() {
-            activity.calls += count.calls;
-            if is_write(&action) {
-                activity.writes += count.calls - count.failures.values().sum::<u64>();
-            }
-        }
-        Ok(activity)
+        Ok(self.state.activity())
     }
 
     async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
-        let user = format!("user-{who}");
-        let calls = self.simulator.handle().calls().into_iter();
-        let changes = calls.filter(|call| {
-            call.access_key.as_ref() == Some(&user) && is_write(&format!("{}.{}", call.service, call.action))
-        });
-        Ok(changes
-            .map(|call| format!("{}.{} {:?}: {}", call.service, call.action, call.parameters, call.outcome))
-            .collect())
+        Ok(self.state.changes_by(&format!("user-{who}")))
     }
 
     async fn capture(&self) -> anyhow::Result<Value> {
-        let handle = self.simulator.handle();
         // What is due has happened after any look at the resources.
-        handle.ids("loadbalancers");
-        let state = handle.state();
-        let mut captured = json!({});
-        for (kind, now) in state.as_object().context("the simulator tells no object")? {
-            let (Some(now), Some(then)) = (now.as_object(), self.fresh[kind].as_object()) else { continue };
-            if NO_RESOURCES.contains(&kind.as_str()) {
-                continue;
-            }
-            for id in now.keys().chain(then.keys()) {
-                if now.get(id) != then.get(id) {
-                    captured[kind][id] = now.get(id).cloned().unwrap_or_default();
-                }
-            }
-        }
-        Ok(captured)
+        self.simulator.handle().ids("loadbalancers");
+        self.state.capture()
     }
 
     async fn restore(&self, captured: &Value) -> anyhow::Result<()> {
-        let mut state = self.fresh.clone();
-        for (kind, resources) in captured.as_object().context("no captured cloud")? {
-            for (id, resource) in resources.as_object().context("no resources by their IDs")? {
-                // Not merged: a resource is replaced as a whole.
-                let table = state[kind].as_object_mut().context("an unknown kind")?;
-                match resource {
-                    Value::Null => table.remove(id),
-                    resource => table.insert(id.clone(), resource.clone()),
-                };
-            }
-        }
-        // What is made from now on has other IDs than what is there.
-        state["made"] = json!(1_000_000);
-        self.simulator.handle().set_state(state).context("load a captured cloud")
+        self.state.restore(captured)
     }
 
     fn normalise(&self, captured: &mut Value) -> Vec<(String, String)> {
         names::without_chance(captured);
-        // A resource of the fresh cloud that is gone.
-        let kinds = captured.as_object_mut().into_iter().flat_map(|kinds| kinds.values_mut());
-        for resource in kinds.filter_map(Value::as_object_mut).flat_map(|resources| resources.values_mut()) {
-            if resource.is_null() {
-                *resource = json!("removed");
-            }
-        }
-        names::of_generated(captured, &self.fresh)
+        mark_removed(captured);
+        names::of_generated(captured, |kind, id| self.state.is_fresh(kind, id))
     }
 
     fn sets(&self) -> &'static [&'static str] {

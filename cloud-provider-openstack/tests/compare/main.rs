@@ -8,32 +8,20 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser as _;
 use cloud_provider_testing::{
-    compare::{Candidate, Cli, Files},
+    compare::{Candidate, Cli, Files, each_field_is_compared, program},
     upstream,
 };
 
 use crate::account::Accounts;
 
+/// Compared where they are used: hardware addresses of ports, which get names.
+const GENERATED: &str = "mac_address";
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("Error: start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(compare(&cli)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("Error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program(compare(Cli::parse()))
 }
 
-async fn compare(cli: &Cli) -> anyhow::Result<bool> {
+async fn compare(cli: Cli) -> anyhow::Result<bool> {
     anyhow::ensure!(cli.cloud_api.is_none(), "--cloud-api: the comparison for OpenStack runs on its simulator only");
     let ours = Candidate {
         name: account::OURS,
@@ -42,5 +30,6 @@ async fn compare(cli: &Cli) -> anyhow::Result<bool> {
         flags: ["--node-deletion-grace-period=0s", "--new-node-deletion-grace-period=0s"].map(str::to_owned).into(),
     };
     let files = Files { folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compare") };
+    each_field_is_compared(&Accounts, &files, &[&names::CHANCE[..], &[GENERATED]].concat()).await?;
     cli.run(&Accounts, "openstack", ours, upstream::OPENSTACK, &files).await
 }

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+/// How IDs of machines and their ports begin, which are the same in each run.
+pub(crate) const MACHINES: &str = "c0de";
 /// Times, counters of changes, and the order in which things were made.
-const CHANCE: [&str; 9] = [
+pub(crate) const CHANCE: [&str; 9] = [
     "created",
     "created_at",
     "updated",
@@ -27,11 +29,11 @@ pub(crate) fn without_chance(value: &mut Value) {
     }
 }
 
-/// Each generated ID or address, and the name to put there. `fresh` is the cloud before.
-pub(crate) fn of_generated(captured: &Value, fresh: &Value) -> Vec<(String, String)> {
+/// Each generated ID or address, and the name to put there. `is_fresh` tells what was there before.
+pub(crate) fn of_generated(captured: &Value, is_fresh: impl Fn(&str, &str) -> bool) -> Vec<(String, String)> {
     let table = |kind: &str| {
         let made = |(id, resource): (&String, &Value)| {
-            (fresh[kind].get(id).is_none() && resource.is_object()).then(|| (id.clone(), resource.clone()))
+            (!is_fresh(kind, id) && resource.is_object()).then(|| (id.clone(), resource.clone()))
         };
         captured[kind].as_object().into_iter().flatten().filter_map(made).collect::<Vec<_>>()
     };
@@ -77,12 +79,10 @@ pub(crate) fn of_generated(captured: &Value, fresh: &Value) -> Vec<(String, Stri
         let fields: Vec<String> = fields.iter().map(|field| plain(&one[field])).collect();
         names.push((id, format!("rule({} {})", text(&one, "security_group_id"), fields.join(" "))));
     }
-    // Those of virtual addresses: others are made by scenarios, with IDs of their own.
-    for (id, one) in table("ports") {
-        if let Some((_, balancer)) = balancers.iter().find(|(_, balancer)| text(balancer, "vip_port_id") == id) {
-            names.push((text(&one, "mac_address").to_owned(), format!("mac({})", text(balancer, "name"))));
-            names.push((id, format!("port({})", text(balancer, "name"))));
-        }
+    for (id, one) in table("ports").into_iter().filter(|(id, _)| !id.starts_with(MACHINES)) {
+        let place = format!("{} {}", text(&one, "device_owner"), text(&one["fixed_ips"][0], "ip_address"));
+        names.push((text(&one, "mac_address").to_owned(), format!("mac({place})")));
+        names.push((id, format!("port({place})")));
     }
     // A rule's name holds the ID of its group.
     let groups: Vec<_> = names.iter().filter(|(_, name)| name.starts_with("group(")).cloned().collect();

@@ -42,7 +42,8 @@ fn allowed(role: &Role<'_>, dev: bool) -> Vec<String> {
     let core_and_testing = || vec![CORE.to_owned(), TESTING.to_owned()];
     match (role, dev) {
         (Role::Core | Role::Release, true) => vec![TESTING.to_owned()],
-        (Role::Testing, _) | (Role::Cloud(_), false) => vec![CORE.to_owned()],
+        (Role::Testing, _) => vec![CORE.to_owned(), SIMULATION.to_owned()],
+        (Role::Cloud(_), false) => vec![CORE.to_owned()],
         (Role::Cloud(cloud), true) => [core_and_testing(), vec![format!("cloud-provider-{cloud}-simulator")]].concat(),
         (Role::Simulator(_), true) => core_and_testing(),
         (Role::Simulator(_), false) => vec![SIMULATION.to_owned()],
@@ -161,7 +162,7 @@ mod tests {
     fn dependencies_point_one_way() {
         let right = [
             member("cloud-provider", CORE, &[(TESTING, true), ("serde", false)]),
-            member("cloud-provider/testing", TESTING, &[(CORE, false)]),
+            member("cloud-provider/testing", TESTING, &[(CORE, false), (SIMULATION, false)]),
             member("cloud-provider-x", "cloud-provider-x", &[(CORE, false), ("cloud-provider-x-simulator", true)]),
             member("cloud-provider/simulation", SIMULATION, &[]),
             member("cloud-provider-x/simulator", "cloud-provider-x-simulator", &[(SIMULATION, false)]),

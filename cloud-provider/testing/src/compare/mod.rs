@@ -9,6 +9,8 @@
 //!   that it left, which another controller can take over.
 //! - [`Suite`]: all scenarios, in lanes.
 //! - [`sweep`]: all scenarios with a controller that ends, or that is failed, at each single write.
+//! - [`Simulated`]: what all accounts on simulators of this process share.
+//! - [`each_field_is_compared`]: the guard against a comparison that looks away.
 //! - [`Cli`]: the command line of a cloud's test program.
 //!
 //! # One scenario, with any controller
@@ -47,10 +49,13 @@ mod cloud;
 mod cluster;
 mod difference;
 mod document;
+mod fields;
+mod program;
 mod recording;
 mod report;
 mod rest;
 mod scenario;
+mod simulated;
 mod suite;
 pub mod sweep;
 mod takeover;
@@ -63,9 +68,12 @@ pub use cloud::{Activity, Cloud, Clouds, Controller, Move};
 pub use cluster::Cluster;
 pub use difference::{Difference, differences, mutants};
 pub use document::{merge, normalise, renamed};
+pub use fields::each_field_is_compared;
+pub use program::program;
 pub use recording::{Checkpoint, Left, Recording};
 pub use report::{Figures, Report};
 pub use rest::{Expected, Rest};
 pub use scenario::{Machine, NewService, Nothing, Port, Scenario, Step, load, parse};
+pub use simulated::{Simulated, Traits, mark_removed};
 pub use suite::Suite;
 pub use world::{Played, World};

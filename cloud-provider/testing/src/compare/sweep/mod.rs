@@ -3,6 +3,7 @@
 //!
 //! - [`Subject`], [`Subjects`]: what is asked of a cloud, beyond [`Cloud`], and of its controller in this process.
 //! - [`Disturbance`]: what happens at a write.
+//! - [`InProcess`]: that controller, from what a cloud [`Makes`].
 //! - [`Sweep`]: the command line of a cloud's test program, which plays all points or a sample of them.
 //!
 //! A scenario is played undisturbed first, with all services deleted at its end, and after each step account and cluster are
@@ -13,6 +14,7 @@
 //! undisturbed run does not have.
 
 mod cli;
+mod in_process;
 mod known;
 mod point;
 mod report;
@@ -27,6 +29,7 @@ use super::cloud::{Cloud, Controller};
 use super::scenario::Scenario;
 
 pub use cli::Sweep;
+pub use in_process::{Flags, InProcess, Makes};
 
 /// What happens at a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
