@@ -57,7 +57,16 @@ pub(super) fn changed_addresses(node: &Node, metadata: &Metadata) -> Result<Opti
         let problem = format!("provided node ip for node {:?} is not valid: {problem}", node.name());
         Error::invalid(addresses::PROVIDED_NODE_IP, problem)
     })?;
-    Ok((!metadata.addresses.is_empty() && wanted != node.status.addresses).then_some(wanted))
+    let has_them = wanted == node.status.addresses || by_kind(&wanted) == node.status.addresses;
+    Ok((!metadata.addresses.is_empty() && !has_them).then_some(wanted))
+}
+
+/// As the API server stores a list that takes the place of another: each kind's addresses together, where its first stood. The
+/// kind is the key by which it merges.
+fn by_kind(addresses: &[NodeAddress]) -> Vec<NodeAddress> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_by_key(|address| addresses.iter().position(|first| first.kind == address.kind));
+    sorted
 }
 
 /// What makes a node schedulable, in one conditional write.
@@ -125,6 +134,24 @@ mod tests {
         assert!(changed(&[&int, &ext], &[&int, &ext, &name]));
         assert!(changed(&[&ext, &int], &[&int, &ext]));
         assert!(!changed(&[&int], &[]));
+    }
+
+    #[test]
+    fn addresses_that_the_api_server_sorted_by_kind_are_not_written_again() {
+        let address = |kind, text: &str| NodeAddress::new(kind, text);
+        let (first, second) =
+            (address(AddressKind::InternalIp, "10.0.0.1"), address(AddressKind::InternalIp, "10.9.0.1"));
+        let public = address(AddressKind::ExternalIp, "203.0.113.1");
+        let changed = |old: &[&NodeAddress]| {
+            let mut node = Node::default();
+            node.status.addresses = old.iter().map(|address| (*address).clone()).collect();
+            let addresses = vec![first.clone(), public.clone(), second.clone()];
+            changed_addresses(&node, &Metadata { addresses, ..Metadata::default() }).unwrap().is_some()
+        };
+        assert!(!changed(&[&first, &public, &second]));
+        assert!(!changed(&[&first, &second, &public]));
+        assert!(changed(&[&second, &first, &public]));
+        assert!(changed(&[&public, &first, &second]));
     }
 
     /// The rows of the newer interface.
