@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_provider::config::{Notes, gcfg};
+use cloud_provider::config::Notes;
 use regex::Regex;
 use serde::Deserialize;
 
@@ -175,18 +175,11 @@ impl NlbSecurityGroups {
 ///
 /// # Errors
 ///
-/// The first syntax or type error, or else everything that is wrong with the values.
+/// The first syntax or type error, or else everything that is wrong with the values, and what would have had no effect.
 pub fn parse(text: Option<&str>) -> Result<(Settings, Vec<String>), Problems> {
-    let (file, unknown) = match text {
-        Some(text) => gcfg::from_str::<File>(text).map_err(|error| Problems(vec![error.to_string()]))?,
-        None => Default::default(),
-    };
-    let mut notes = Notes { warnings: unknown.iter().map(ToString::to_string).collect(), problems: Vec::new() };
+    let (file, mut notes) = text.map_or_else(|| Ok(Default::default()), Notes::read::<File>)?;
     let settings = validate(file, &mut notes);
-    match settings {
-        Some(settings) if notes.problems.is_empty() => Ok((settings, notes.warnings)),
-        _ => Err(Problems(notes.problems)),
-    }
+    notes.conclude(settings)
 }
 
 fn validate(file: File, notes: &mut Notes) -> Option<Settings> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cloud_provider::config::{Notes, duration::GoDuration, gcfg};
+use cloud_provider::config::{Notes, duration::GoDuration};
 use serde::Deserialize;
 
 use crate::client;
@@ -91,19 +91,15 @@ pub struct Settings {
 /// # Errors
 ///
 /// Where there is no file, since the credentials stand there; the first syntax or type error; or else everything that is wrong
-/// with the values.
+/// with the values, and what would have had no effect.
 pub fn parse(text: Option<&str>, surroundings: &Surroundings) -> Result<(Settings, Vec<String>), Problems> {
     let Some(text) = text else {
         let problem = "--cloud-config is needed: a file with a section [Global] that holds auth-url and credentials";
-        return Err(Problems(vec![problem.to_owned()]));
+        return Err(Problems { problems: vec![problem.to_owned()], warnings: Vec::new() });
     };
-    let (file, unknown) = gcfg::from_str::<File>(text).map_err(|error| Problems(vec![error.to_string()]))?;
-    let mut notes = Notes { warnings: unknown.iter().map(ToString::to_string).collect(), problems: Vec::new() };
+    let (file, mut notes) = Notes::read::<File>(text)?;
     let settings = validate(file, surroundings, &mut notes);
-    match settings {
-        Some(settings) if notes.problems.is_empty() => Ok((settings, notes.warnings)),
-        _ => Err(Problems(notes.problems)),
-    }
+    notes.conclude(settings)
 }
 
 fn validate(file: File, surroundings: &Surroundings, notes: &mut Notes) -> Option<Settings> {

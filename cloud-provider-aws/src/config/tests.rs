@@ -7,7 +7,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn problems(text: &str) -> Vec<String> {
-    parse(Some(text)).unwrap_err().0
+    parse(Some(text)).unwrap_err().problems
 }
 
 #[test]
@@ -93,6 +93,9 @@ fn all_problems_are_told_together() {
 fn unknown_keys_and_sections_are_warnings() {
     let (_, warnings) = parse(Some("[Global]\nDisableStrictZoneCheck = true\n[Other]\nx = 1\n")).unwrap();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let both = parse(Some("[Global]\nRoleArns = x\nRoleARN = arn:aws:iam::1\n")).unwrap_err();
+    assert_eq!((both.problems.len(), both.warnings.len()), (1, 1), "{both}");
+    assert!(both.to_string().contains("RoleArns"), "{both}");
 }
 
 /// aws.md 12.4, "NLBSecurityGroupMode".

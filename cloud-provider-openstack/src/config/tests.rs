@@ -14,7 +14,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn problems(text: &str) -> Vec<String> {
-    parse(Some(text), &nowhere()).unwrap_err().0
+    parse(Some(text), &nowhere()).unwrap_err().problems
 }
 
 const LOGIN: &str = "[Global]\nauth-url = http://auth.url/v3\nuser-id = user\npassword = mypass\ntenant-id = t\n";
@@ -25,7 +25,7 @@ fn with_login(text: &str) -> Settings {
 
 #[test]
 fn section_12_1_no_config_is_an_error() {
-    assert!(parse(None, &nowhere()).unwrap_err().0[0].contains("--cloud-config is needed"));
+    assert!(parse(None, &nowhere()).unwrap_err().problems[0].contains("--cloud-config is needed"));
 }
 
 #[test]
@@ -84,6 +84,9 @@ fn section_2_1_unknown_sections_and_keys_are_warnings_and_the_csi_drivers_are_no
     );
     let (_, warnings) = parse(Some(&text), &nowhere()).unwrap();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
+    let both = parse(Some("[Global]\nauth_url = http://h/v3\n"), &nowhere()).unwrap_err();
+    assert!(!both.problems.is_empty() && both.warnings.len() == 1, "{both}");
+    assert!(both.to_string().contains("auth_url"), "a key that is spelt wrong is told with what is missing: {both}");
 }
 
 #[test]
