@@ -7,9 +7,6 @@ use prometheus::{HistogramVec, IntCounterVec};
 
 use crate::client::Service;
 
-/// Go's default buckets.
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
 /// The metrics of AWS calls; clones share them.
 #[derive(Debug, Clone)]
 pub struct ApiMetrics {
@@ -26,7 +23,7 @@ impl ApiMetrics {
             duration: metrics.histogram_vec(
                 "cloudprovider_aws_api_request_duration_seconds",
                 "[ALPHA] Latency of AWS API calls",
-                &BUCKETS,
+                prometheus::DEFAULT_BUCKETS,
                 &["request"],
             ),
             errors: metrics.counter_vec("cloudprovider_aws_api_request_errors", "[ALPHA] AWS API errors", &["request"]),

@@ -6,9 +6,6 @@ use cloud_provider::{
 };
 use prometheus::{HistogramVec, IntCounterVec};
 
-/// Go's default buckets.
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
 /// The metrics of OpenStack calls; clones share them.
 #[derive(Debug, Clone)]
 pub struct ApiMetrics {
@@ -24,7 +21,7 @@ impl ApiMetrics {
             duration: metrics.histogram_vec(
                 "openstack_api_request_duration_seconds",
                 "[ALPHA] Latency of an OpenStack API call",
-                &BUCKETS,
+                prometheus::DEFAULT_BUCKETS,
                 &["request"],
             ),
             total: metrics.counter_vec(

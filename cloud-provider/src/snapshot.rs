@@ -14,10 +14,59 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::error::Failure;
+
 /// The moment that lies `age` back: what was read since is young enough.
 pub fn since(age: Duration) -> Instant {
     let now = Instant::now();
     now.checked_sub(age).unwrap_or(now)
+}
+
+/// What has a name, by its ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named<I> {
+    /// One thing alone.
+    One(I),
+    /// Several, so that nobody can say which is meant.
+    Many,
+    /// Nothing.
+    None,
+}
+
+impl<I> Named<I> {
+    /// The answer where these have the name.
+    pub fn of(mut ids: Vec<I>) -> Self {
+        match (ids.pop(), ids.is_empty()) {
+            (Some(id), true) => Self::One(id),
+            (Some(_), false) => Self::Many,
+            (None, _) => Self::None,
+        }
+    }
+}
+
+/// What could not be found out.
+#[derive(Debug)]
+pub struct Failures<I> {
+    /// By ID.
+    pub ids: HashMap<I, Failure>,
+    /// By name.
+    pub names: HashMap<String, Failure>,
+}
+
+impl<I> Default for Failures<I> {
+    fn default() -> Self {
+        Self { ids: HashMap::new(), names: HashMap::new() }
+    }
+}
+
+impl<I: Eq + Hash> Failures<I> {
+    /// The same failure for all of these.
+    pub fn all(ids: Vec<I>, names: Vec<String>, failure: &Failure) -> Self {
+        Self {
+            ids: ids.into_iter().map(|id| (id, failure.clone())).collect(),
+            names: names.into_iter().map(|name| (name, failure.clone())).collect(),
+        }
+    }
 }
 
 /// Answers by key. Clones of the answers are handed out, so they should be cheap to clone.
@@ -44,7 +93,12 @@ impl<K: Eq + Hash + Clone, V: Clone> Snapshot<K, V> {
 
     /// The answer for `key` from a read that began at `oldest` or later.
     pub fn get(&self, key: &K, oldest: Instant) -> Option<V> {
-        self.answers().get(key).filter(|(began, _)| *began >= oldest).map(|(_, answer)| answer.clone())
+        self.get_if(key, |began, _| began >= oldest)
+    }
+
+    /// The answer for `key`, where `is_fresh` takes it for young enough by the start of its read.
+    pub fn get_if(&self, key: &K, is_fresh: impl FnOnce(Instant, &V) -> bool) -> Option<V> {
+        self.answers().get(key).filter(|(began, answer)| is_fresh(*began, answer)).map(|(_, answer)| answer.clone())
     }
 
     /// Those keys for which there is no answer from a read that began at `oldest` or later.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use cloud_provider::Kind;
+use cloud_provider::{Kind, snapshot::Named};
 use tokio::time::Instant;
 
 use super::failure::Failure;
@@ -14,23 +14,7 @@ const NAMES: usize = 200;
 const CONFIRMED: usize = 10;
 
 /// The instances of the cluster that have a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NameAnswer {
-    One(InstanceId),
-    /// Several, so that nobody can say which is meant.
-    Many,
-    None,
-}
-
-impl NameAnswer {
-    pub(super) fn of(mut ids: Vec<InstanceId>) -> Self {
-        match (ids.pop(), ids.is_empty()) {
-            (Some(id), true) => Self::One(id),
-            (Some(_), false) => Self::Many,
-            (None, _) => Self::None,
-        }
-    }
-}
+pub(super) type NameAnswer = Named<InstanceId>;
 
 /// A read by names in progress.
 #[derive(Debug)]

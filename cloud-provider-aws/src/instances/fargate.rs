@@ -3,13 +3,12 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
-    sync::{Mutex, PoisonError},
 };
 
-use cloud_provider::Kind;
+use cloud_provider::{Kind, snapshot::Snapshot};
 use tokio::time::Instant;
 
-use super::{failure::Failure, snapshot::age};
+use super::failure::Failure;
 use crate::client::{Client, ec2::FILTER_VALUES, ec2_types::NetworkInterface};
 
 /// Addresses that one look-up asks for alone, to confirm that no interface has them.
@@ -21,13 +20,12 @@ const FORGET: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 pub(super) struct Fargate {
     client: Client,
     vpc: String,
-    cached: Mutex<HashMap<IpAddr, (Instant, Option<NetworkInterface>)>>,
-    reading: tokio::sync::Mutex<()>,
+    known: Snapshot<IpAddr, Option<NetworkInterface>>,
 }
 
 impl Fargate {
     pub(super) fn new(client: Client, vpc: String) -> Self {
-        Self { client, vpc, cached: Mutex::default(), reading: tokio::sync::Mutex::default() }
+        Self { client, vpc, known: Snapshot::new(FORGET) }
     }
 
     /// The interface with each of these addresses, from reads that began at `oldest` or later; `None` where the VPC has
@@ -41,18 +39,12 @@ impl Fargate {
         if addresses.is_empty() {
             return answers;
         }
-        let _reading = self.reading.lock().await;
+        let _turn = self.known.turn().await;
         let mut missing = Vec::new();
-        {
-            let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-            cached.retain(|_, (began, _)| *began >= age(FORGET));
-            for address in addresses {
-                match cached.get(address) {
-                    Some((began, interface)) if *began >= oldest => {
-                        drop(answers.insert(*address, Ok(interface.clone())))
-                    }
-                    _ => missing.push(*address),
-                }
+        for address in addresses {
+            match self.known.get(address, oldest) {
+                Some(interface) => drop(answers.insert(*address, Ok(interface))),
+                None => missing.push(*address),
             }
         }
         let mut chunks: Vec<Vec<IpAddr>> = missing.chunks(FILTER_VALUES).map(<[_]>::to_vec).collect();
@@ -77,8 +69,7 @@ impl Fargate {
                     )),
                 };
                 if let Ok(interface) = &answer {
-                    let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-                    cached.insert(address, (began, interface.clone()));
+                    self.known.insert(began, [(address, interface.clone())]);
                 }
                 answers.insert(address, answer);
             }

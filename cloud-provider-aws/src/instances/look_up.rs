@@ -13,6 +13,7 @@ use cloud_provider::{
     cloud::{Freshness, Instance, Instances, Metadata, Power, Want},
     cluster::objects::{Node, Object},
     error::Result,
+    snapshot::since,
 };
 use regex::Regex;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use super::{
     by_name::NameAnswer,
     failure::Failure,
     fargate::Fargate,
-    snapshot::{Failures, Known, Record, Snapshot, age},
+    snapshot::{Failures, Known, Record, Snapshot},
     topology::{self, Layers, Topology},
     zones::Zones,
 };
@@ -112,7 +113,7 @@ impl Ec2Instances {
     /// The instance IDs of nodes, from answers not older than `within`; `None` where no EC2 instance of the cluster stands
     /// behind a node.
     pub async fn ids(&self, nodes: &[Arc<Node>], within: Duration) -> Vec<Result<Option<InstanceId>>> {
-        let (oldest, targets) = (age(within), nodes.iter().map(|node| self.target(node)).collect::<Vec<_>>());
+        let (oldest, targets) = (since(within), nodes.iter().map(|node| self.target(node)).collect::<Vec<_>>());
         let names = targets.iter().filter_map(|target| match target {
             Target::Name(name) => Some(name.clone()),
             _ => None,
@@ -305,7 +306,7 @@ impl Instances for Ec2Instances {
     async fn look_up(&self, nodes: &[Arc<Node>], want: Want, freshness: Freshness) -> Vec<Result<Instance>> {
         let (oldest, may_list) = match freshness {
             Freshness::Live => (Instant::now(), false),
-            Freshness::Within(time) => (age(time), true),
+            Freshness::Within(time) => (since(time), true),
         };
         let targets: Vec<Target> = nodes.iter().map(|node| self.target(node)).collect();
         let mut ids = HashSet::new();

@@ -5,11 +5,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use cloud_provider::cluster::objects::NodeAddress;
+use cloud_provider::{
+    cluster::objects::NodeAddress,
+    snapshot::{self, since},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -81,35 +87,24 @@ pub(super) enum Known {
 }
 
 /// What could not be found out, by ID and by name.
-#[derive(Debug, Default)]
-pub(super) struct Failures {
-    pub(super) ids: HashMap<InstanceId, Failure>,
-    pub(super) names: HashMap<String, Failure>,
-}
+pub(super) type Failures = snapshot::Failures<InstanceId>;
 
 /// The snapshot.
 pub struct Snapshot {
     client: Client,
     cluster: ClusterId,
     families: Vec<IpFamily>,
-    cached: Mutex<Cached>,
-    /// Held while reading, so that a question that is being asked is not asked a second time.
-    reading: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Cached {
-    /// With the time at which their read began.
-    instances: HashMap<InstanceId, (Instant, Known)>,
-    names: HashMap<String, (Instant, NameAnswer)>,
+    instances: snapshot::Snapshot<InstanceId, Known>,
+    names: snapshot::Snapshot<String, NameAnswer>,
     /// How many instances the last listing had.
-    listed: Option<usize>,
+    listed: AtomicUsize,
 }
 
 impl Snapshot {
     /// An empty snapshot.
     pub fn new(client: Client, cluster: ClusterId, families: Vec<IpFamily>) -> Self {
-        Self { client, cluster, families, cached: Mutex::default(), reading: tokio::sync::Mutex::default() }
+        let (instances, names) = (snapshot::Snapshot::new(FORGET), snapshot::Snapshot::new(FORGET));
+        Self { client, cluster, families, instances, names, listed: AtomicUsize::new(0) }
     }
 
     /// The instances with these IDs, from answers at most ten minutes old; only what is missing is asked for. IDs that do
@@ -122,7 +117,7 @@ impl Snapshot {
         &self,
         ids: &[InstanceId],
     ) -> cloud_provider::error::Result<HashMap<InstanceId, BackendInstance>> {
-        let oldest = age(BACKENDS_AGE);
+        let oldest = since(BACKENDS_AGE);
         let failures = self.refresh(ids.iter().cloned().collect(), HashSet::new(), oldest, true).await;
         if let Some((id, failure)) = failures.ids.iter().next() {
             return Err(failure.to_error(format!(
@@ -142,12 +137,20 @@ impl Snapshot {
 
     /// What is known of an ID from reads that began at `oldest` or later.
     pub(super) fn instance(&self, id: &InstanceId, oldest: Instant) -> Option<Known> {
-        self.cached().instance(id, oldest).cloned()
+        self.instances.get_if(id, |began, known| match known {
+            Known::Found(_) => began >= oldest,
+            Known::Gone => began >= oldest && began.elapsed() < GONE,
+            Known::NoId(_) => began >= oldest || began.elapsed() < NO_ID,
+        })
     }
 
     /// What is known of a name from reads that began at `oldest` or later.
     pub(super) fn name(&self, name: &str, oldest: Instant) -> Option<NameAnswer> {
-        self.cached().name(name, oldest).cloned()
+        let answer = self.names.get(&name.to_owned(), oldest)?;
+        match &answer {
+            NameAnswer::One(id) => self.instance(id, oldest).map(|_| answer),
+            NameAnswer::Many | NameAnswer::None => Some(answer),
+        }
     }
 
     /// Makes sure that these IDs and names are known from reads that began at `oldest` or later, apart from the failures
@@ -162,22 +165,17 @@ impl Snapshot {
         if self.missing(&ids, &names, oldest).is_empty() {
             return Failures::default();
         }
-        let _reading = self.reading.lock().await;
-        let mut failures = Failures::default();
+        let _turn = self.instances.turn().await;
         let mut missing = self.missing(&ids, &names, oldest);
-        if may_list && self.cached().listing_is_cheaper(&missing) {
+        if may_list && self.listing_is_cheaper(&missing) {
             match self.list().await {
                 Ok(()) => missing = self.missing(&ids, &names, oldest),
-                Err(failure) => {
-                    failures.ids = missing.ids.into_iter().map(|id| (id, failure.clone())).collect();
-                    failures.names = missing.names.into_iter().map(|name| (name, failure.clone())).collect();
-                    return failures;
-                }
+                Err(failure) => return Failures::all(missing.ids, missing.names, &failure),
             }
         }
+        let mut failures = Failures::default();
         self.read_names(missing.names, !may_list, &mut failures).await;
         self.read_ids(missing.ids, &mut failures).await;
-        self.cached().forget_old();
         failures
     }
 
@@ -186,17 +184,15 @@ impl Snapshot {
         let instances = self.client.instances_of_cluster(&self.cluster).await.map_err(|error| Failure::from(&error))?;
         tracing::debug!(instances = instances.len(), "listed the cluster's instances");
         let mut by_name: HashMap<String, Vec<InstanceId>> = HashMap::new();
-        let count = instances.len();
-        let mut cached = self.cached();
-        for instance in instances {
+        self.listed.store(instances.len(), Ordering::Relaxed);
+        for instance in &instances {
             if instance.state != State::Terminated && !instance.private_dns_name.is_empty() {
                 by_name.entry(instance.private_dns_name.clone()).or_default().push(instance.id.clone());
             }
-            cached.insert(began, self.record(instance));
         }
-        cached.listed = Some(count);
+        self.insert(began, instances);
         // A name that the listing lacks may belong to an instance that carries only the cluster's other tag.
-        cached.names.extend(by_name.into_iter().map(|(name, ids)| (name, (began, NameAnswer::of(ids)))));
+        self.names.insert(began, by_name.into_iter().map(|(name, ids)| (name, NameAnswer::of(ids))));
         Ok(())
     }
 
@@ -206,20 +202,21 @@ impl Snapshot {
             let began = Instant::now();
             let values: Vec<&str> = chunk.iter().map(String::as_str).collect();
             let result = self.client.instances_by_private_dns_name(&values).await;
-            let result = result.map(|instances| {
-                let tagged = instances.into_iter().filter(|instance| self.cluster.has_tag(&instance.tags));
-                let mut cached = self.cached();
-                let mut found = Vec::new();
-                for instance in tagged {
-                    found.push((instance.private_dns_name.clone(), instance.id.clone()));
-                    cached.insert(began, self.record(instance));
-                }
+            let result = result.map(|mut instances| {
+                instances.retain(|instance| self.cluster.has_tag(&instance.tags));
+                let named = |instance: &Instance| (instance.private_dns_name.clone(), instance.id.clone());
+                let found = instances.iter().map(named).collect();
+                self.insert(began, instances);
                 found
             });
             read.take(chunk, result, began);
         }
         let by_name::Answers { found, failed } = read.into_answers();
-        self.cached().names.extend(found);
+        let mut reads: HashMap<Instant, Vec<(String, NameAnswer)>> = HashMap::new();
+        for (name, (began, answer)) in found {
+            reads.entry(began).or_default().push((name, answer));
+        }
+        reads.into_iter().for_each(|(began, answers)| self.names.insert(began, answers));
         failures.names.extend(failed);
     }
 
@@ -230,15 +227,21 @@ impl Snapshot {
             let result = self.client.instances_by_id(&chunk).await;
             read.take(chunk, result);
         }
-        let mut cached = self.cached();
+        let mut known = Vec::new();
         for (id, answer) in read.into_answers() {
             match answer {
-                Ok(Answer::Found(instance)) => cached.insert(began, self.record(*instance)),
-                Ok(Answer::Gone) => drop(cached.instances.insert(id, (began, Known::Gone))),
-                Ok(Answer::NoId(failure)) => drop(cached.instances.insert(id, (began, Known::NoId(failure)))),
+                Ok(Answer::Found(instance)) => known.push((id, Known::Found(Arc::new(self.record(*instance))))),
+                Ok(Answer::Gone) => known.push((id, Known::Gone)),
+                Ok(Answer::NoId(failure)) => known.push((id, Known::NoId(failure))),
                 Err(failure) => drop(failures.ids.insert(id, failure)),
             }
         }
+        self.instances.insert(began, known);
+    }
+
+    fn insert(&self, began: Instant, instances: Vec<Instance>) {
+        let known = |instance: Instance| (instance.id.clone(), Known::Found(Arc::new(self.record(instance))));
+        self.instances.insert(began, instances.into_iter().map(known));
     }
 
     fn record(&self, instance: Instance) -> Record {
@@ -257,22 +260,22 @@ impl Snapshot {
     }
 
     fn missing(&self, ids: &HashSet<InstanceId>, names: &HashSet<String>, oldest: Instant) -> Missing {
-        let cached = self.cached();
         Missing {
-            ids: ids.iter().filter(|id| cached.instance(id, oldest).is_none()).cloned().collect(),
-            names: names.iter().filter(|name| cached.name(name, oldest).is_none()).cloned().collect(),
+            ids: ids.iter().filter(|id| self.instance(id, oldest).is_none()).cloned().collect(),
+            names: names.iter().filter(|name| self.name(name, oldest).is_none()).cloned().collect(),
         }
     }
 
-    fn cached(&self) -> MutexGuard<'_, Cached> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether all pages of a listing are fewer calls than asking for what is missing. Where no listing was made yet, the
+    /// cluster is taken to be as large as what is known and missing.
+    fn listing_is_cheaper(&self, missing: &Missing) -> bool {
+        let direct = missing.ids.len().div_ceil(IDS) + missing.names.len().div_ceil(FILTER_VALUES);
+        let listed = match self.listed.load(Ordering::Relaxed) {
+            0 => self.instances.len(),
+            listed => listed,
+        };
+        listed.max(missing.ids.len() + missing.names.len()).div_ceil(PAGE) < direct
     }
-}
-
-/// The moment that lies `age` back.
-pub(super) fn age(age: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_sub(age).unwrap_or(now)
 }
 
 struct Missing {
@@ -283,44 +286,6 @@ struct Missing {
 impl Missing {
     fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.names.is_empty()
-    }
-}
-
-impl Cached {
-    fn instance(&self, id: &InstanceId, oldest: Instant) -> Option<&Known> {
-        let (began, known) = self.instances.get(id)?;
-        let fresh = match known {
-            Known::Found(_) => *began >= oldest,
-            Known::Gone => *began >= oldest && began.elapsed() < GONE,
-            Known::NoId(_) => *began >= oldest || began.elapsed() < NO_ID,
-        };
-        fresh.then_some(known)
-    }
-
-    fn name(&self, name: &str, oldest: Instant) -> Option<&NameAnswer> {
-        let (began, answer) = self.names.get(name)?;
-        let known = match answer {
-            NameAnswer::One(id) => self.instance(id, oldest).is_some(),
-            NameAnswer::Many | NameAnswer::None => true,
-        };
-        (*began >= oldest && known).then_some(answer)
-    }
-
-    fn insert(&mut self, began: Instant, record: Record) {
-        self.instances.insert(record.id.clone(), (began, Known::Found(Arc::new(record))));
-    }
-
-    /// Whether all pages of a listing are fewer calls than asking for what is missing. Where no listing was made yet, the
-    /// cluster is taken to be as large as what is known and missing.
-    fn listing_is_cheaper(&self, missing: &Missing) -> bool {
-        let direct = missing.ids.len().div_ceil(IDS) + missing.names.len().div_ceil(FILTER_VALUES);
-        let expected = self.listed.unwrap_or(self.instances.len()).max(missing.ids.len() + missing.names.len());
-        expected.div_ceil(PAGE) < direct
-    }
-
-    fn forget_old(&mut self) {
-        self.instances.retain(|_, (began, _)| began.elapsed() < FORGET);
-        self.names.retain(|_, (began, _)| began.elapsed() < FORGET);
     }
 }
 

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use cloud_provider::{Error, Kind, error::Failure, snapshot::Snapshot};
+use cloud_provider::{
+    Error, Kind,
+    error::Failure,
+    snapshot::{self, Named, Snapshot},
+};
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
@@ -35,24 +39,9 @@ pub enum Known {
 }
 
 /// The servers that have a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NameAnswer {
-    /// One, by its ID.
-    One(String),
-    /// Several, so that nobody can say which is meant.
-    Many,
-    /// None.
-    None,
-}
-
+pub type NameAnswer = Named<String>;
 /// What could not be found out, by ID and by name.
-#[derive(Debug, Default)]
-pub struct Failures {
-    /// By ID.
-    pub ids: HashMap<String, Failure>,
-    /// By name.
-    pub names: HashMap<String, Failure>,
-}
+pub type Failures = snapshot::Failures<String>;
 
 /// What is known of servers, shared by all who ask.
 pub struct KnownServers {
@@ -97,10 +86,7 @@ impl KnownServers {
         if may_list && self.listing_is_cheaper(wanted_ids.len() + wanted_names.len()) {
             match self.list().await {
                 Ok(()) => (wanted_ids, wanted_names) = self.missing(ids, names, oldest),
-                Err(failure) => {
-                    let of = |keys: Vec<String>| keys.into_iter().map(|key| (key, failure.clone())).collect();
-                    return Failures { ids: of(wanted_ids), names: of(wanted_names) };
-                }
+                Err(failure) => return Failures::all(wanted_ids, wanted_names, &failure),
             }
         }
         Failures { ids: self.read_ids(wanted_ids).await, names: self.read_names(wanted_names).await }
@@ -188,16 +174,6 @@ where
         if let Some(failure) = general {
             failed.extend(keys.map(|key| (key, failure.clone())));
             return failed;
-        }
-    }
-}
-
-impl NameAnswer {
-    fn of(mut ids: Vec<String>) -> Self {
-        match (ids.pop(), ids.is_empty()) {
-            (Some(id), true) => Self::One(id),
-            (Some(_), false) => Self::Many,
-            (None, _) => Self::None,
         }
     }
 }
