@@ -376,6 +376,7 @@ impl Octavia {
             };
             try_join_all(ports.iter().map(|port| self.change_groups(port, change))).await?;
         }
+        self.opened.note(&group.id, firewall, &subnet);
         self.close(&group.id, &opening.close).await
     }
 

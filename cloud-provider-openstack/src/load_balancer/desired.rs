@@ -22,10 +22,7 @@ use super::{
     placement::Placement,
 };
 use crate::{
-    client::{
-        load_balancer::{NewListener, NewLoadBalancer, NewMember, NewMonitor, NewPool},
-        network::Port as NetworkPort,
-    },
+    client::load_balancer::{NewListener, NewLoadBalancer, NewMember, NewMonitor, NewPool},
     config::{LoadBalancer as Settings, Repair},
 };
 
@@ -39,8 +36,6 @@ pub(crate) struct Resolved {
     pub(super) features: Features,
     /// The nodes that are members.
     pub(super) backends: Vec<Backend>,
-    /// The ports of their servers, where they are needed.
-    pub(super) ports: Vec<NetworkPort>,
     /// The subnet of the first of them, where nothing else says where the load balancer shall be.
     pub(super) detected_subnet: Option<String>,
     /// The subnet of an address of the service's second family.
@@ -91,8 +86,6 @@ pub(crate) struct Wanted {
     pub(super) floating: Floating,
     /// The security group of the nodes.
     pub(super) firewall: Option<Firewall>,
-    /// The ports of the members' servers.
-    pub(super) node_ports: Vec<NetworkPort>,
     /// What the status shows besides an address.
     pub(super) status: StatusForm,
     /// What Octavia can do.
@@ -267,7 +260,6 @@ pub(super) fn wanted(
             clients: (settings.lb_provider == OVN).then(|| ranges.clone()),
             backends: resolved.backends.clone(),
         }),
-        node_ports: resolved.ports.clone(),
         status,
         features,
         max_shared: settings.max_shared_lb,

@@ -17,6 +17,7 @@ mod measured;
 pub mod members;
 pub mod names;
 mod observed;
+mod opened;
 mod operation;
 mod placement;
 mod plan;
@@ -50,6 +51,7 @@ use self::{
     features::Version,
     measured::Measured,
     observed::Observed,
+    opened::Opened,
     operation::Operation,
 };
 use crate::{
@@ -82,6 +84,7 @@ pub(crate) struct Octavia {
     busy: Mutex<HashMap<String, Instant>>,
     /// Ports whose security groups are being changed.
     ports: KeyedLocks,
+    opened: Opened,
 }
 
 /// The load balancers of the cluster of that name, as the service controller sees them. `steps` is the value of
@@ -105,6 +108,7 @@ pub fn load_balancers(
         failed_over: Mutex::default(),
         busy: Mutex::default(),
         ports: KeyedLocks::default(),
+        opened: Opened::default(),
     };
     Measured::shared(Reconciler::new(model), metrics)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Observed {
     /// they are needed.
     pub(super) groups: Vec<SecurityGroup>,
     pub(super) group_ports: Vec<NetworkPort>,
+    /// The ports of members that may lack the group.
+    pub(super) node_ports: Vec<NetworkPort>,
     /// The subnet of the members, where it is needed and known.
     pub(super) subnet: Option<Subnet>,
     /// What is done about an error of Octavia.
@@ -127,11 +129,13 @@ impl Octavia {
         if wanted.firewall.is_none() || wanted.detach || observed.groups.len() > 1 {
             self.look_for_group_ports(&mut observed).await?;
         }
-        if wanted.firewall.is_some() {
+        if let Some(firewall) = &wanted.firewall {
             let own = observed.tree.as_ref().and_then(|tree| tree.load_balancer.vip_subnet_id.clone());
             if let Some(id) = wanted.member_subnet.clone().or(own) {
                 observed.subnet = Some(self.subnet(&id).await?);
             }
+            let (group, subnet) = (observed.groups.first(), observed.subnet.as_ref());
+            observed.node_ports = self.ports_to_open(firewall, group, subnet).await?;
         }
         Ok(observed)
     }

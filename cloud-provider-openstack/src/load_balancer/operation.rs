@@ -181,7 +181,7 @@ pub(super) struct Opening {
     pub(super) subnet: Option<Subnet>,
     /// What becomes of the rules, where it is known.
     pub(super) rules: Option<RuleDiff>,
-    /// All ports of members' servers.
+    /// The ports of members' servers, where some may lack it.
     pub(super) ports: Vec<Port>,
     /// Those that get the group, where it is known.
     pub(super) open: Option<Vec<Port>>,

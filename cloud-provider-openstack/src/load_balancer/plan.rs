@@ -63,7 +63,7 @@ impl Plan<'_> {
         }
         self.floating_ip(wanted);
         if let Some(firewall) = &wanted.firewall {
-            self.open_nodes(wanted, firewall);
+            self.open_nodes(wanted.detach, firewall);
         }
         self.unused_security_groups(usize::from(wanted.firewall.is_some()));
     }
@@ -128,7 +128,7 @@ impl Plan<'_> {
             }
         }
         if let Some(firewall) = &wanted.firewall {
-            self.open_nodes(wanted, firewall);
+            self.open_nodes(wanted.detach, firewall);
         }
     }
 
@@ -303,15 +303,16 @@ impl Plan<'_> {
         self.push(None, Step::AttachFloatingIp { id, address, port });
     }
 
-    fn open_nodes(&mut self, wanted: &Wanted, firewall: &Firewall) {
+    fn open_nodes(&mut self, detach: bool, firewall: &Firewall) {
         let observed = self.observed;
         let group = observed.groups.first();
         let subnet = observed.subnet.as_ref();
         let actual = group.map(|group| group.rules.as_slice()).unwrap_or_default();
         let rules = subnet.map(|subnet| RuleDiff::new(&firewall.rules(subnet), actual));
         let id = group.map(|group| group.id.as_str());
-        let open = subnet.map(|subnet| firewall.closed(&wanted.node_ports, subnet, id).into_iter().cloned().collect());
-        let leaving = subnet.filter(|_| wanted.detach).map(|subnet| firewall.leaving(&observed.group_ports, subnet));
+        let open =
+            subnet.map(|subnet| firewall.closed(&observed.node_ports, subnet, id).into_iter().cloned().collect());
+        let leaving = subnet.filter(|_| detach).map(|subnet| firewall.leaving(&observed.group_ports, subnet));
         let has_group = |port: &&&NetworkPort| id.is_some_and(|id| port.security_groups.iter().any(|it| it == id));
         let close: Vec<_> = leaving.iter().flatten().filter(has_group).map(|port| (*port).clone()).collect();
         let settled = group.is_some()
@@ -320,7 +321,7 @@ impl Plan<'_> {
             && close.is_empty();
         if !settled {
             let (firewall, group, subnet) = (firewall.clone(), group.cloned(), subnet.cloned());
-            let ports = wanted.node_ports.clone();
+            let ports = observed.node_ports.clone();
             let opening = Opening { firewall, group, subnet, rules, ports, open, close };
             self.push(None, Step::OpenNodes(Box::new(opening)));
         }

@@ -40,16 +40,13 @@ impl Octavia {
         }
         let placement = Placement::of(service, &self.settings)?;
         resolved.backends = self.backends(service, scope.nodes.iter().map(|node| &**node));
-        if placement.needs_detection() || self.settings.manage_security_groups {
-            let servers = resolved.backends.iter().filter_map(|it| it.server.as_deref());
-            let enough = if self.settings.manage_security_groups { usize::MAX } else { LOOKED_AT };
-            let servers: Vec<&str> = servers.take(enough).collect();
-            if !servers.is_empty() {
-                resolved.ports = self.client.ports_of(&servers).await?;
-            }
-        }
         if placement.needs_detection() {
-            resolved.detected_subnet = resolved.backends.iter().find_map(|it| subnet_of(it, &resolved.ports));
+            let servers = resolved.backends.iter().filter_map(|it| it.server.as_deref());
+            let servers: Vec<&str> = servers.take(LOOKED_AT).collect();
+            if !servers.is_empty() {
+                let ports = self.client.ports_of(&servers).await?;
+                resolved.detected_subnet = resolved.backends.iter().find_map(|it| subnet_of(it, &ports));
+            }
         }
         if mode != Mode::Backends {
             self.check_certificate(service).await?;

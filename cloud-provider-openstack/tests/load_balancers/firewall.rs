@@ -44,7 +44,9 @@ async fn nodes_are_opened_to_what_the_load_balancer_sends_and_to_nothing_else() 
     assert_eq!(rules(&bench).into_iter().collect::<Vec<_>>(), expected);
     assert_eq!(open(&bench), 3);
 
-    // Somebody adds a rule, and changes a port between our look and our write.
+    // A server joins while somebody adds a rule, and changes a port between our look and our write.
+    bench.handle.add_servers(1);
+    bench.nodes = bench.all_nodes();
     web.spec.ports = service("web", &["TCP 80 30081"], json!({})).spec.ports;
     let server = bench.handle.ids("servers").remove(0);
     let port = bench.port_of(&server)["id"].as_str().unwrap().to_owned();
@@ -54,11 +56,36 @@ async fn nodes_are_opened_to_what_the_load_balancer_sends_and_to_nothing_else() 
     });
     bench.ensure(&mut web).await;
     assert!(rules(&bench).contains("ingress tcp 30081 10.20.0.0/16") && rules(&bench).len() == 2);
-    assert_eq!(open(&bench), 3);
+    assert_eq!(open(&bench), 4);
 
     bench.nodes.truncate(1);
     bench.ensure(&mut web).await;
     assert_eq!(open(&bench), 1, "nodes that are no members any more lose the group");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_read_again_only_when_members_change() {
+    let mut bench = Setup::new(3).with("manage-security-groups = true").start().await;
+    let mut web = service("web", &["TCP 80 30080"], json!({}));
+    bench.ensure(&mut web).await;
+    bench.handle.reset_calls();
+    web.spec.ports = service("web", &["TCP 80 30081"], json!({})).spec.ports;
+    bench.ensure(&mut web).await;
+    assert!(bench.ensure(&mut web).await.is_empty());
+    assert_eq!(bench.handle.count("neutron.ListPorts"), 0, "the members are the same");
+    bench.handle.add_servers(1);
+    bench.nodes = bench.all_nodes();
+    bench.backends(&mut web).await;
+    assert_eq!((open(&bench), bench.handle.count("neutron.ListPorts")), (4, 1));
+    // Without its group nobody is open.
+    let id = group(&bench)["id"].as_str().unwrap().to_owned();
+    for server in bench.handle.ids("servers") {
+        let port = bench.port_of(&server)["id"].as_str().unwrap().to_owned();
+        bench.handle.change("ports", &port, |port| drop(port.insert("security_groups".into(), json!([]))));
+    }
+    assert!(bench.handle.remove("security-groups", &id));
+    bench.ensure(&mut web).await;
+    assert_eq!((open(&bench), bench.handle.count("neutron.ListPorts")), (4, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
