@@ -218,17 +218,12 @@ impl Subject for OnMoto {
     }
 }
 
-/// What moto cannot do, each with the reason, one `scenario: reason` per line.
-fn skip_list() -> BTreeMap<String, String> {
-    let lines = include_str!("moto.skip").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(": ")).map(|(name, reason)| (name.to_owned(), reason.to_owned())).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_controller_conforms_on_moto() {
     let Some(url) = std::env::var(MOTO_URL).ok() else {
         eprintln!("NOT RUN: {MOTO_URL} names no moto; `cargo xtask test` installs and starts one");
         return;
     };
-    conformance::run(&Moto { url }, Run { skip: skip_list(), concurrency: 1, ..Run::default() }).await.unwrap();
+    let skip = conformance::skip_list(include_str!("moto.skip"));
+    conformance::run(&Moto { url }, Run { skip, concurrency: 1, ..Run::default() }).await.unwrap();
 }

@@ -84,9 +84,9 @@ fn section_2_1_unknown_sections_and_keys_are_warnings_and_the_csi_drivers_are_no
     );
     let (_, warnings) = parse(Some(&text), &nowhere()).unwrap();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
-    let both = parse(Some("[Global]\nauth_url = http://h/v3\n"), &nowhere()).unwrap_err();
+    let both = parse(Some("[Global]\nauthurl = http://h/v3\n"), &nowhere()).unwrap_err();
     assert!(!both.problems.is_empty() && both.warnings.len() == 1, "{both}");
-    assert!(both.to_string().contains("auth_url"), "a key that is spelt wrong is told with what is missing: {both}");
+    assert!(both.to_string().contains("authurl"), "a key that is spelt wrong is told with what is missing: {both}");
 }
 
 #[test]

@@ -1,75 +1,83 @@
-//! The cloud as the simulator itself holds it: looking must not be disturbed, counted or refused.
+//! What there is in a cloud, from its state as a whole: documents as the APIs show them, by kind and ID.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloud_provider_openstack_simulator::{Document, Handle, Ids};
+use anyhow::Context as _;
 use cloud_provider_testing::conformance::{LoadBalancer, Route};
 use serde_json::Value;
 
-pub(crate) fn text(resource: &Document, name: &str) -> String {
-    resource.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+fn all<'a>(state: &'a Value, kind: &str) -> impl Iterator<Item = &'a Value> {
+    state[kind].as_object().into_iter().flat_map(|all| all.values())
 }
 
-fn list<'a>(resource: &'a Document, name: &str) -> impl Iterator<Item = &'a Value> {
-    resource.get(name).and_then(Value::as_array).into_iter().flatten()
+fn list<'a>(resource: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    resource[name].as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether it is not on its way out.
+fn stays(resource: &&Value) -> bool {
+    resource["provisioning_status"] != "PENDING_DELETE" && resource["provisioning_status"] != "DELETED"
 }
 
 /// The names of servers by the addresses of their ports.
-pub(crate) fn addresses(handle: &Handle) -> BTreeMap<String, String> {
-    let names: BTreeMap<String, String> =
-        handle.all("servers").iter().map(|server| (text(server, "id"), text(server, "name"))).collect();
-    let mut all = BTreeMap::new();
-    for port in handle.all("ports") {
-        let Some(name) = names.get(&text(&port, "device_id")) else { continue };
-        let fixed = list(&port, "fixed_ips").filter_map(|fixed| fixed["ip_address"].as_str());
-        all.extend(fixed.map(|address| (address.to_owned(), name.clone())));
+fn addresses(state: &Value) -> BTreeMap<String, String> {
+    let mut addresses = BTreeMap::new();
+    for port in all(state, "ports") {
+        let server = &state["servers"][port["device_id"].as_str().unwrap_or_default()];
+        let Some(name) = server["name"].as_str() else { continue };
+        let fixed = list(port, "fixed_ips").filter_map(|fixed| fixed["ip_address"].as_str());
+        addresses.extend(fixed.map(|address| (address.to_owned(), name.to_owned())));
     }
-    all
+    addresses
 }
 
-/// The routes of the cluster's router.
-pub(crate) fn routes(handle: &Handle) -> BTreeSet<Route> {
-    let (names, router) = (addresses(handle), handle.get("routers", &Ids::default().router).unwrap_or_default());
+/// An address of a node.
+pub(crate) fn address(state: &Value, node: &str) -> anyhow::Result<String> {
+    let address = addresses(state).into_iter().find(|(_, name)| name == node);
+    address.map(|(address, _)| address).with_context(|| format!("{node} has no address"))
+}
+
+/// The routes of a router.
+pub(crate) fn routes(state: &Value, router: &str) -> BTreeSet<Route> {
+    let names = addresses(state);
     let route = |route: &Value| Route {
-        destination: route["destination"].as_str().unwrap_or_default().to_owned(),
+        destination: text(&route["destination"]),
         node: route["nexthop"].as_str().and_then(|address| names.get(address)).cloned(),
     };
-    list(&router, "routes").map(route).collect()
+    list(&state["routers"][router], "routes").map(route).collect()
 }
 
-/// Those that are not on their way out.
-pub(crate) fn load_balancers(handle: &Handle) -> Vec<LoadBalancer> {
-    let (names, floating) = (addresses(handle), handle.all("floatingips"));
-    let (listeners, members) = (handle.all("listeners"), handle.all("members"));
-    let lives = |resource: &&Document| text(resource, "provisioning_status") != "PENDING_DELETE";
-    let mut all = Vec::new();
-    for balancer in handle.all("loadbalancers").iter().filter(lives) {
-        let id = text(balancer, "id");
-        let public = floating.iter().find(|floating| text(floating, "port_id") == text(balancer, "vip_port_id"));
-        let ingress =
-            public.map_or_else(|| text(balancer, "vip_address"), |public| text(public, "floating_ip_address"));
-        let own: Vec<&Document> =
-            listeners.iter().filter(lives).filter(|listener| text(listener, "_loadbalancer_id") == id).collect();
-        let mut backends: Option<BTreeSet<String>> = None;
-        for listener in &own {
-            let of_pool = |member: &&Document| text(member, "_pool_id") == text(listener, "default_pool_id");
-            let targets = members.iter().filter(lives).filter(of_pool).map(|member| text(member, "address"));
-            let targets = targets.map(|address| names.get(&address).cloned().unwrap_or(address)).collect();
-            backends = Some(match backends {
-                None => targets,
-                Some(before) => before.intersection(&targets).cloned().collect(),
-            });
+/// The load balancers, each with the nodes that all its listeners lead to.
+pub(crate) fn load_balancers(state: &Value) -> Vec<LoadBalancer> {
+    let names = addresses(state);
+    let members = |listener: &Value| -> BTreeSet<String> {
+        let of_pool = |member: &&Value| member["_pool_id"] == listener["default_pool_id"];
+        let addresses = all(state, "members").filter(stays).filter(of_pool).map(|member| text(&member["address"]));
+        addresses.map(|address| names.get(&address).cloned().unwrap_or(address)).collect()
+    };
+    let balancer = |balancer: &Value| {
+        let mut floating = all(state, "floatingips");
+        let public = floating.find(|floating| floating["port_id"] == balancer["vip_port_id"]);
+        let own = |listener: &&Value| listener["_loadbalancer_id"] == balancer["id"];
+        let own: Vec<&Value> = all(state, "listeners").filter(stays).filter(own).collect();
+        let port = |listener: &&Value| i32::try_from(listener["protocol_port"].as_i64()?).ok();
+        LoadBalancer {
+            id: text(&balancer["id"]),
+            ingress: public.map_or_else(|| text(&balancer["vip_address"]), |it| text(&it["floating_ip_address"])),
+            ports: own.iter().filter_map(port).collect(),
+            backends: own.into_iter().map(members).reduce(|one, other| &one & &other).unwrap_or_default(),
         }
-        let port = |listener: &&Document| i32::try_from(listener.get("protocol_port")?.as_i64()?).ok();
-        let ports = own.iter().filter_map(port).collect();
-        all.push(LoadBalancer { id, ingress, ports, backends: backends.unwrap_or_default() });
-    }
-    all
+    };
+    all(state, "loadbalancers").filter(stays).map(balancer).collect()
 }
 
 /// Load balancers and what is below them, floating IPs, security groups, their rules, and the ports that are in them.
-pub(crate) fn belongings(handle: &Handle) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
+pub(crate) fn belongings(state: &Value) -> BTreeSet<String> {
+    let mut belongings = BTreeSet::new();
     for kind in [
         "loadbalancers",
         "listeners",
@@ -80,13 +88,14 @@ pub(crate) fn belongings(handle: &Handle) -> BTreeSet<String> {
         "security-groups",
         "security-group-rules",
     ] {
-        all.extend(handle.ids(kind).into_iter().map(|id| format!("{kind} {id}")));
+        belongings.extend(all(state, kind).map(|one| format!("{kind} {}", text(&one["id"]))));
     }
-    let default = Ids::default().security_group;
-    for port in handle.all("ports") {
-        let (id, groups) = (text(&port, "id"), list(&port, "security_groups").filter_map(Value::as_str));
-        all.extend(groups.filter(|group| *group != default).map(|group| format!("port {id} in group {group}")));
-        all.extend(list(&port, "tags").map(|tag| format!("port {id} tagged {tag}")));
+    let default = all(state, "security-groups").find(|group| group["name"] == "default").map(|group| &group["id"]);
+    for port in all(state, "ports") {
+        let id = text(&port["id"]);
+        let groups = list(port, "security_groups").filter(|group| Some(*group) != default);
+        belongings.extend(groups.map(|group| format!("port {id} in group {}", text(group))));
+        belongings.extend(list(port, "tags").map(|tag| format!("port {id} tagged {}", text(tag))));
     }
-    all
+    belongings
 }

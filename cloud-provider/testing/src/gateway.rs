@@ -1,5 +1,5 @@
-//! A gateway in front of a public mock on loopback: it adds a header to every request, and notes what came through, for mocks
-//! that keep no log of their own.
+//! A gateway in front of a public mock or a cloud's own services on loopback: it can add a header to every request, and notes
+//! what came through, for those that keep no log of their own.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,6 +20,10 @@ use tokio::task::{JoinHandle, JoinSet};
 /// A request that was answered.
 #[derive(Debug, Clone)]
 pub struct Passed {
+    /// Its method.
+    pub method: Method,
+    /// Its path, without a query.
+    pub path: String,
     /// Its headers, without the one that was added.
     pub headers: HeaderMap,
     /// Its body.
@@ -38,9 +42,9 @@ pub struct Gateway {
 
 #[derive(Debug)]
 struct State {
-    /// Host and port of the mock.
+    /// Host and port of what is behind it.
     to: String,
-    header: (HeaderName, HeaderValue),
+    header: Option<(HeaderName, HeaderValue)>,
     passed: Mutex<Vec<Passed>>,
 }
 
@@ -50,7 +54,19 @@ impl Gateway {
     /// # Errors
     /// When no port is free.
     pub async fn start(to: &str, header: (HeaderName, HeaderValue)) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("listen on loopback")?;
+        Self::serve(0, to, Some(header)).await
+    }
+
+    /// A gateway on this port of loopback that passes requests on as they are.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn on_port(port: u16, to: &str) -> anyhow::Result<Self> {
+        Self::serve(port, to, None).await
+    }
+
+    async fn serve(port: u16, to: &str, header: Option<(HeaderName, HeaderValue)>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.context("listen on loopback")?;
         let address = listener.local_addr().context("find out the port")?;
         let state = Arc::new(State { to: to.to_owned(), header, passed: Mutex::default() });
         Ok(Self { address, task: tokio::spawn(accept(listener, Arc::clone(&state))), state })
@@ -88,7 +104,10 @@ impl State {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         parts.headers.remove(header::CONNECTION);
         let headers = parts.headers.clone();
-        parts.headers.insert(self.header.0.clone(), self.header.1.clone());
+        if let Some((name, value)) = &self.header {
+            parts.headers.insert(name, value.clone());
+        }
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         let stream = TcpStream::connect(&self.to).await?;
         let exchange = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = exchange.map_err(io::Error::other)?;
@@ -103,7 +122,7 @@ impl State {
         for name in [header::TRANSFER_ENCODING, header::CONNECTION] {
             answer.headers_mut().remove(name);
         }
-        let passed = Passed { headers, body, status: answer.status() };
+        let passed = Passed { method, path, headers, body, status: answer.status() };
         self.passed.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
         Ok(answer)
     }
@@ -143,9 +162,14 @@ mod tests {
         assert!(error.to_string().contains("status 502"), "{error}");
         let mut seen = Vec::new();
         outer.visit(|passed| {
-            seen.push((passed.body.clone(), passed.status, passed.headers.contains_key("x-account")));
+            seen.push((
+                passed.method.clone(),
+                passed.body.clone(),
+                passed.status,
+                passed.headers.contains_key("x-account"),
+            ));
             assert_eq!(passed.headers["x-one"], "1");
         });
-        assert_eq!(seen, [(Bytes::from("Action=Do"), StatusCode::BAD_GATEWAY, false)]);
+        assert_eq!(seen, [(Method::POST, Bytes::from("Action=Do"), StatusCode::BAD_GATEWAY, false)]);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
-use http::{Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri, response::Parts};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -46,6 +46,20 @@ impl Endpoint {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> anyhow::Result<String> {
+        self.answer(method, path, headers, body).await.map(|(_, text)| text)
+    }
+
+    /// Sends a request and returns headers and body of a successful answer.
+    ///
+    /// # Errors
+    /// See [`Endpoint::send`].
+    pub async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<(HeaderMap, String)> {
         let what = format!("{method} http://{}{}{path}", self.authority, self.base);
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         request = request.header(http::header::HOST, &self.authority);
@@ -55,25 +69,25 @@ impl Endpoint {
         let request = request.body(Full::new(body.into())).context("build a request")?;
         match tokio::time::timeout(TIMEOUT, self.exchange(request)).await {
             Ok(answer) => {
-                let (status, text) = answer.with_context(|| what.clone())?;
-                if !(200..300).contains(&status) {
-                    bail!("{what}: status {status}: {}", text.trim());
+                let (head, text) = answer.with_context(|| what.clone())?;
+                if !head.status.is_success() {
+                    bail!("{what}: status {}: {}", head.status.as_u16(), text.trim());
                 }
-                Ok(text)
+                Ok((head.headers, text))
             }
             Err(_) => bail!("{what}: no answer within {} s", TIMEOUT.as_secs()),
         }
     }
 
     /// One connection per request, which no control channel is too busy for.
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(u16, String)> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(Parts, String)> {
         let stream = TcpStream::connect(&self.authority).await.context("connect")?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let exchange = async {
             let response = sender.send_request(request).await?;
-            let status = response.status().as_u16();
-            let body = response.into_body().collect().await?.to_bytes();
-            anyhow::Ok((status, String::from_utf8_lossy(&body).into_owned()))
+            let (head, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            anyhow::Ok((head, String::from_utf8_lossy(&body).into_owned()))
         };
         let mut connection = std::pin::pin!(connection);
         let mut exchange = std::pin::pin!(exchange);

@@ -11,6 +11,7 @@
 //! - [`in_process`]: the controllers without their manager.
 //! - [`load`]: a large cluster, and what it costs.
 //! - [`objects`]: nodes as kubelets register them, services that want a load balancer, heartbeats.
+//! - [`mod@openstack`]: a project on OpenStack's own services.
 //! - [`process`]: running a program under test, its logs, signals and memory.
 //! - [`proxy`]: an API server that makes trouble.
 //! - [`progress`]: telling the user what takes its time.
@@ -30,6 +31,7 @@ pub mod in_process;
 pub mod load;
 mod measure;
 pub mod objects;
+pub mod openstack;
 pub mod process;
 pub mod progress;
 pub mod proxy;

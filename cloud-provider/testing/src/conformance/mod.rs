@@ -392,6 +392,12 @@ impl Default for Run {
     }
 }
 
+/// Reads a committed skip list: `scenario: reason` in each line that is not empty and does not begin with `#`.
+pub fn skip_list(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(": ")).map(|(name, reason)| (name.to_owned(), reason.to_owned())).collect()
+}
+
 /// Runs every scenario that applies.
 ///
 /// # Errors
