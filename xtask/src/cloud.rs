@@ -22,6 +22,8 @@ const SERVERS: [(&str, &str); 2] = [("mariadbd", "/usr/sbin"), ("rabbitmq-server
 
 /// Installing Debian's packages downloads a hundred megabytes.
 const SETUP_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// The first start makes ten databases; two minutes on two idle cores, many more on busy ones.
+pub(crate) const UP_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 const AFTER_HELP: &str = "\
 Passed on to the driver:
@@ -66,17 +68,33 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
     let driver = match args.command {
         Command::Up(which) => {
-            let report = Report::default();
-            let task = report.task("install what is missing");
-            let python = install(&root, &which.cloud, |tool, limit| tool.lines(limit, |_, line| task.at(line)));
-            task.end(if python.is_ok() { "done" } else { "failed" });
-            driver(&python?, &root, &which.cloud, "up").args(which.flags)
+            let python = install_and_tell(&Report::default(), &root, &which.cloud)?;
+            driver(&python, &root, &which.cloud, "up").args(which.flags)
         }
         // It needs no packages.
         Command::Down(which) => driver(Path::new("python3"), &root, &which.cloud, "down").args(which.flags),
     };
     // Ctrl-C and the exit status are the driver's.
     Err(driver.exec())
+}
+
+/// Starts the services of a cloud where they do not run; gives the folder of their state.
+pub(crate) fn start(root: &Path, cloud: &str) -> anyhow::Result<PathBuf> {
+    let report = Report::default();
+    let python = install_and_tell(&report, root, cloud)?;
+    let task = report.task(&format!("start the services of {cloud}"));
+    let up = driver(&python, root, cloud, "up").lines(UP_LIMIT, |_, line| task.at(line));
+    task.end(if up.is_ok() { "done" } else { "failed" });
+    up?;
+    report.line(&format!("they stay; `cargo xtask cloud down {cloud}` ends them"));
+    Ok(state(root, cloud))
+}
+
+fn install_and_tell(report: &Report, root: &Path, cloud: &str) -> anyhow::Result<PathBuf> {
+    let task = report.task("install what is missing");
+    let python = install(root, cloud, |tool, limit| tool.lines(limit, |_, line| task.at(line)));
+    task.end(if python.is_ok() { "done" } else { "failed" });
+    python
 }
 
 /// What the services of a cloud need: Debian's servers, and a Python with the packages of its requirements file.
@@ -100,10 +118,16 @@ pub(crate) fn install(
 pub(crate) fn driver(python: &Path, root: &Path, cloud: &str, command: &str) -> Tool {
     // Nothing is written beside the driver.
     let tool = Tool::new(python).arg("-B").arg(folder(root, cloud).join(DRIVER)).arg(command);
-    tool.arg("--dir").arg(root.join("target").join(cloud))
+    tool.arg("--dir").arg(state(root, cloud))
 }
 
-fn folder(root: &Path, cloud: &str) -> PathBuf {
+/// Where a driver keeps the state of its services, unless a flag says otherwise.
+fn state(root: &Path, cloud: &str) -> PathBuf {
+    root.join("target").join(cloud)
+}
+
+/// The folder of a cloud's crate.
+pub(crate) fn folder(root: &Path, cloud: &str) -> PathBuf {
     root.join(format!("cloud-provider-{cloud}"))
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Given { cloud, mut flags } = args.given.separate(&mut [])?;
-    let wants_moto = wants_moto(&mut flags);
+    let wants_moto = driver::wants_api(&mut flags, "moto");
     let root = workspace::root()?;
     let report = Report::default();
     let program = build(&report, &root, &cloud, COMPARE)?.args(flags);
@@ -93,16 +93,6 @@ fn build(report: &Report, root: &Path, cloud: &str, test: &str) -> anyhow::Resul
     let command = ["test", "--workspace", "--no-run", "--test", test];
     let built = driver::compile(report, root, &command, &format!("build the {test}"))?;
     Ok(Tool::new(program(&built, root, cloud, test)?))
-}
-
-/// Takes `--cloud-api moto` out of the flags.
-fn wants_moto(flags: &mut Vec<String>) -> bool {
-    let before = flags.len();
-    flags.retain(|flag| flag != "--cloud-api=moto");
-    if let Some(at) = flags.windows(2).position(|pair| pair == ["--cloud-api", "moto"]) {
-        flags.drain(at..at + 2);
-    }
-    flags.len() < before
 }
 
 fn program(built: &[Executable], root: &Path, cloud: &str, test: &str) -> anyhow::Result<std::path::PathBuf> {
@@ -132,16 +122,5 @@ mod tests {
         assert_eq!(program(&programs, &root, "aws", COMPARE).unwrap(), Path::new("/cloud-provider-aws"));
         assert!(program(&programs, &root, "tape", COMPARE).unwrap_err().to_string().contains("tape"));
         assert!(program(&[built("cloud-provider-aws", Kind::Binary)], &root, "aws", COMPARE).is_err());
-    }
-
-    #[test]
-    fn moto_is_started_only_where_it_is_named() {
-        let wanted = |line: &str| {
-            let mut flags = line.split_whitespace().map(str::to_owned).collect();
-            (wants_moto(&mut flags), flags.join(" "))
-        };
-        assert_eq!(wanted("--json --cloud-api moto --lanes 2"), (true, "--json --lanes 2".to_owned()));
-        assert_eq!(wanted("--cloud-api=moto"), (true, String::new()));
-        assert!(!wanted("--cloud-api http://127.0.0.1:1").0);
     }
 }

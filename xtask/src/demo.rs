@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::cloud;
 use crate::driver::{self, Given};
+use crate::workspace;
 
 const AFTER_HELP: &str = "\
 Passed on to the demo:
@@ -11,7 +13,9 @@ Passed on to the demo:
       --latency DURATION   Latency of the simulated cloud's answers, such as 50ms
       --keep               Stay up, print KUBECONFIG and what to try, end on Ctrl-C
       --json               A summary as the last line of standard output
-      --cloud-api URL      Another endpoint instead of the simulator (moto, LocalStack; AWS only)
+      --cloud-api URL      AWS: another endpoint instead of the simulator (moto, LocalStack)
+      --cloud-api real     OpenStack: its own services, which are started first as `cargo xtask cloud up openstack` does, and
+                           stay; what an earlier run left in their project is removed
       --kubernetes MINOR   The Kubernetes minor release, such as 1.34
       --timeout DURATION   Give up after this time [default: 10m]
 
@@ -30,6 +34,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { mut release, given } = args;
-    let given = given.separate(&mut [("--release", &mut release)])?;
+    let mut given = given.separate(&mut [("--release", &mut release)])?;
+    if driver::wants_api(&mut given.flags, "real") {
+        let services = cloud::start(&workspace::root()?, &given.cloud)?;
+        given.flags.extend(["--cloud-api".to_owned(), services.display().to_string()]);
+    }
     driver::run("demo", given, release)
 }

@@ -50,6 +50,17 @@ impl Given {
     }
 }
 
+/// Takes `--cloud-api NAME` out of the flags, in both of its forms. Whether it was there.
+pub(crate) fn wants_api(flags: &mut Vec<String>, name: &str) -> bool {
+    const FLAG: &str = "--cloud-api";
+    let before = flags.len();
+    flags.retain(|flag| flag.strip_prefix(FLAG).and_then(|rest| rest.strip_prefix('=')) != Some(name));
+    if let Some(at) = flags.windows(2).position(|pair| pair == [FLAG, name]) {
+        flags.drain(at..at + 2);
+    }
+    flags.len() < before
+}
+
 /// The programs of a cloud.
 pub(crate) struct Cloud {
     pub(crate) name: &'static str,
@@ -182,6 +193,17 @@ mod tests {
         assert!(release);
         assert_eq!(given.cloud, "aws");
         assert_eq!(given.flags, ["--nodes=5", "--json"]);
+    }
+
+    #[test]
+    fn what_an_api_needs_is_started_only_where_it_is_named() {
+        let wanted = |line: &str| {
+            let mut flags = line.split_whitespace().map(str::to_owned).collect();
+            (wants_api(&mut flags, "moto"), flags.join(" "))
+        };
+        assert_eq!(wanted("--json --cloud-api moto --lanes 2"), (true, "--json --lanes 2".to_owned()));
+        assert_eq!(wanted("--cloud-api=moto"), (true, String::new()));
+        assert!(!wanted("--cloud-api http://127.0.0.1:1").0);
     }
 
     #[test]

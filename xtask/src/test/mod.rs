@@ -71,6 +71,8 @@ enum Step {
     Image,
     /// OpenStack's own services start and do what a controller asks of them; only when named, it takes minutes
     OpenstackServices,
+    /// The OpenStack conformance suite on those services; only when named
+    OpenstackConformance,
     /// Known vulnerabilities of dependencies; only when named, since they change without a change here
     Advisories,
 }
@@ -85,7 +87,7 @@ impl Step {
     }
 
     fn is_default(self) -> bool {
-        !matches!(self, Self::Image | Self::OpenstackServices | Self::Advisories)
+        !matches!(self, Self::Image | Self::OpenstackServices | Self::OpenstackConformance | Self::Advisories)
     }
 
     fn is_quick(self) -> bool {
@@ -96,7 +98,9 @@ impl Step {
     fn needs(self) -> &'static [Self] {
         match self {
             Self::ControlPlane | Self::Unit | Self::DocTests => &[Self::Build],
-            Self::Integration | Self::Conformance | Self::Moto | Self::Image => &[Self::Build, Self::ControlPlane],
+            Self::Integration | Self::Conformance | Self::Moto | Self::Image | Self::OpenstackConformance => {
+                &[Self::Build, Self::ControlPlane]
+            }
             _ => &[],
         }
     }
@@ -119,6 +123,7 @@ impl Step {
             Self::Moto => moto::conformance(run, at),
             Self::Image => images::run(run, at),
             Self::OpenstackServices => services::openstack(run, at),
+            Self::OpenstackConformance => services::conformance(run, at),
             Self::Advisories => policy::advisories(run, at),
         }
     }
@@ -312,7 +317,7 @@ mod tests {
     fn a_step_brings_what_it_needs_in_order() {
         let selected: Vec<Step> = select(&args(false, &[Step::Moto])).into_iter().collect();
         assert_eq!(selected, [Step::Build, Step::ControlPlane, Step::Moto]);
-        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 3);
+        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 4);
     }
 
     #[test]

@@ -6,27 +6,47 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::{Activity, Run};
+use super::{Activity, Run, suites};
 use crate::cloud;
 
 const CLOUD: &str = "openstack";
+/// Tells the conformance suite where their state is.
+const SERVICES: &str = "OPENSTACK_SERVICES";
+/// In the names of conformance tests that need them; without that they say so and do nothing.
+pub(super) const REAL: &str = "real";
 
-/// The first start makes ten databases; two minutes on two idle cores, many more on busy ones.
-const UP_LIMIT: Duration = Duration::from_secs(30 * 60);
 const DOWN_LIMIT: Duration = Duration::from_secs(2 * 60);
 
 pub(super) fn openstack(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
+    summary(&with_services(run, at, &["--check"], |_| Ok(()))?.1)
+}
+
+/// The conformance suite on them.
+pub(super) fn conformance(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
+    let suite = |folder: &Path| {
+        suites::conformance_on(run, at, cloud::folder(&run.workspace.root, CLOUD), REAL, (SERVICES, folder.as_os_str()))
+    };
+    with_services(run, at, &[], suite).map(|(tests, _)| tests)
+}
+
+/// Starts the services, does something with the folder of their state, and ends them. Gives the driver's answer too.
+fn with_services<T>(
+    run: &Run,
+    at: &Activity<'_>,
+    flags: &[&str],
+    what: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<(T, String)> {
     let root = &run.workspace.root;
     let python = cloud::install(root, CLOUD, |tool, limit| at.run(tool, limit))?;
     // Not where `cargo xtask cloud` keeps its state, which stays as it is.
     let state = root.join("target").join("openstack-services");
     let mut last = String::new();
-    let up = cloud::driver(&python, root, CLOUD, "up").arg("--dir").arg(&state).args(["--check", "--json"]);
-    let checked = at.run_lines(up, UP_LIMIT, |line| line.clone_into(&mut last));
+    let up = cloud::driver(&python, root, CLOUD, "up").arg("--dir").arg(&state).arg("--json").args(flags);
+    let up = at.run_lines(up, cloud::UP_LIMIT, |line| line.clone_into(&mut last));
+    let done = up.and_then(|()| what(&state));
     // Also after a failure: nothing stays behind but logs.
     at.run(cloud::driver(Path::new("python3"), root, CLOUD, "down").arg("--dir").arg(&state), DOWN_LIMIT)?;
-    checked?;
-    summary(&last)
+    Ok((done?, last))
 }
 
 /// Of the driver's answer.

@@ -1,10 +1,13 @@
 //! Running the tests that were built.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use super::services::REAL;
 use super::{Activity, Count, Run};
 use crate::cargo::{BUILD_LIMIT, Executable, Kind};
 use crate::tool::Tool;
@@ -14,6 +17,8 @@ pub(super) const MOTO: &str = "moto";
 
 /// How long one test program may take.
 pub(super) const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// How long a suite may take on what others wrote.
+const SLOW_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// They wait for the control plane and for time to pass, and leave half of two cores idle when they run one by one.
 const INTEGRATION_LANES: usize = 2;
@@ -31,7 +36,7 @@ pub(super) fn integration(run: &Run, at: &Activity<'_>) -> anyhow::Result<String
 
 /// The suites start their simulators, and wait for most of the time: all at once.
 pub(super) fn conformance(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
-    all(run, at, &["--skip", MOTO], usize::MAX, is_conformance)
+    all(run, at, &["--skip", MOTO, "--skip", REAL], usize::MAX, is_conformance)
 }
 
 fn is_conformance(one: &Executable) -> bool {
@@ -79,18 +84,18 @@ pub(super) fn test(run: &Run, one: &Executable) -> Tool {
     }
 }
 
-/// The conformance tests of the crate in `folder` that run on moto, with `env` set.
-pub(super) fn conformance_on_moto(
+/// The conformance tests of the crate in `folder` with `name` in theirs, which need what `env` tells them.
+pub(super) fn conformance_on(
     run: &Run,
     at: &Activity<'_>,
-    folder: &str,
-    env: (&str, &str),
+    folder: PathBuf,
+    name: &str,
+    env: (&str, &OsStr),
 ) -> anyhow::Result<String> {
-    let folder = run.workspace.root.join(folder);
     let suite = run.executables.iter().find(|one| is_conformance(one) && one.folder == folder);
     let suite = suite.with_context(|| format!("{} has no tests/{CONFORMANCE}", folder.display()))?;
     let mut count = Count::default();
-    at.run_lines(test(run, suite).arg(MOTO).env(env.0, env.1), TEST_LIMIT, |line| count.add(line))?;
+    at.run_lines(test(run, suite).arg(name).env(env.0, env.1), SLOW_LIMIT, |line| count.add(line))?;
     count.describe()
 }
 

@@ -50,8 +50,9 @@ pub struct Args {
     /// Print a summary as the last line of standard output; all else goes to standard error.
     #[arg(long)]
     json: bool,
-    /// Use another endpoint instead of the simulator (moto, LocalStack).
-    #[arg(long, value_name = "URL", conflicts_with = "latency")]
+    /// Instead of the simulator, use another endpoint (AWS: moto, LocalStack) or the services that keep their state in a folder
+    /// (OpenStack).
+    #[arg(long, value_name = "URL_OR_FOLDER", conflicts_with = "latency")]
     cloud_api: Option<String>,
     /// The Kubernetes minor release.
     #[arg(long, value_name = "MINOR")]

@@ -1,9 +1,9 @@
-//! OpenStack, on its simulator.
+//! OpenStack, on its simulator or on its own services.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::cloud::{Balancer, Cloud, Kind, Setup};
 use super::simulator::{Rate, Simulator};
+use crate::openstack::Project;
 use crate::process::Program;
 use crate::rbac::{self, ACCOUNT, Rule};
 
@@ -24,9 +25,15 @@ const PENDING: &str = "--pending=500ms";
 
 /// A project.
 pub(super) struct OpenStack {
-    simulator: Simulator,
-    ready: Ready,
+    cloud_conf: String,
     nodes: Vec<String>,
+    behind: Behind,
+}
+
+/// What answers.
+enum Behind {
+    Simulator { simulator: Simulator, ready: Box<Ready> },
+    Services { project: Project, folder: PathBuf },
 }
 
 /// The line that the simulator prints when it is ready.
@@ -43,19 +50,37 @@ struct Ready {
 
 impl OpenStack {
     pub(super) async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Self> {
-        ensure!(setup.cloud_api.is_none(), "OpenStack runs on its simulator only");
+        if let Some(folder) = &setup.cloud_api {
+            return Self::on_services(setup, folder.into()).await;
+        }
         let flags = [format!("--cluster={CLUSTER}"), PENDING.to_owned()];
-        let (simulator, ready) = Simulator::start(setup, dir, &flags).await?;
+        let (simulator, ready): (_, Box<Ready>) = Simulator::start(setup, dir, &flags).await?;
         simulator.control.send_json(Method::POST, "/servers", &json!({ "count": setup.nodes })).await?;
         let servers = simulator.control.get_json("/resources/servers").await?;
         let servers = servers.as_array().context("the simulator lists no servers")?;
         let name = |server: &Value| server["name"].as_str().map(str::to_owned).context("a server has no name");
         let nodes = servers.iter().map(name).collect::<anyhow::Result<_>>()?;
-        Ok(Self { simulator, ready, nodes })
+        let cloud_conf = ready.cloud_conf.clone();
+        Ok(Self { cloud_conf, nodes, behind: Behind::Simulator { simulator, ready } })
+    }
+
+    /// On the services that keep their state in `folder`. What is left of an earlier run goes.
+    async fn on_services(setup: &Setup, folder: PathBuf) -> anyhow::Result<Self> {
+        let project = Project::open(&folder).await?;
+        project.empty().await.context("empty the project")?;
+        let nodes = project.add_servers(&format!("{CLUSTER}-node"), setup.nodes).await?;
+        Ok(Self { cloud_conf: project.cloud_conf()?, nodes, behind: Behind::Services { project, folder } })
+    }
+
+    fn simulator(&self) -> anyhow::Result<&Simulator> {
+        match &self.behind {
+            Behind::Simulator { simulator, .. } => Ok(simulator),
+            Behind::Services { .. } => bail!("only the simulator can do that"),
+        }
     }
 }
 
-/// The load balancers in a simulator's state. Backends are those of all its listeners.
+/// The load balancers in the state of a simulator or of the services. Backends are those of all its listeners.
 fn balancers(state: &Value) -> Vec<Balancer> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let all = |kind: &str| state[kind].as_object().into_iter().flat_map(|all| all.values());
@@ -96,7 +121,15 @@ impl Cloud for OpenStack {
     }
 
     fn describe(&self) -> String {
-        format!("simulator at {}, {} servers in project {}", self.ready.url, self.nodes.len(), self.ready.project)
+        let nodes = self.nodes.len();
+        match &self.behind {
+            Behind::Simulator { ready, .. } => {
+                format!("simulator at {}, {nodes} servers in project {}", ready.url, ready.project)
+            }
+            Behind::Services { project, .. } => {
+                format!("services, with Keystone at {}, {nodes} servers in project demo", project.lab().auth_url)
+            }
+        }
     }
 
     fn nodes(&self) -> &[String] {
@@ -134,12 +167,15 @@ impl Cloud for OpenStack {
 
     fn configure(&self, controller: Program, dir: &Path) -> anyhow::Result<Program> {
         let path = dir.join("cloud.conf");
-        std::fs::write(&path, &self.ready.cloud_conf).with_context(|| format!("write {}", path.display()))?;
+        std::fs::write(&path, &self.cloud_conf).with_context(|| format!("write {}", path.display()))?;
         Ok(controller.arg(format!("--cloud-config={}", path.display())).arg("--configure-cloud-routes=false"))
     }
 
     async fn calls(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        self.simulator.calls().await
+        match &self.behind {
+            Behind::Simulator { simulator, .. } => simulator.calls().await,
+            Behind::Services { .. } => Ok(BTreeMap::new()),
+        }
     }
 
     fn is_about_load_balancers(&self, action: &str) -> bool {
@@ -147,7 +183,10 @@ impl Cloud for OpenStack {
     }
 
     async fn balancers(&self) -> anyhow::Result<Vec<Balancer>> {
-        Ok(balancers(&self.simulator.state().await?))
+        Ok(balancers(&match &self.behind {
+            Behind::Simulator { simulator, .. } => simulator.state().await?,
+            Behind::Services { project, .. } => project.state().await?,
+        }))
     }
 
     /// Octavia's members have no quota by default.
@@ -160,32 +199,44 @@ impl Cloud for OpenStack {
     }
 
     async fn forget_calls(&self) -> anyhow::Result<()> {
-        self.simulator.forget_calls().await
+        self.simulator()?.forget_calls().await
     }
 
     async fn named(&self) -> anyhow::Result<BTreeSet<String>> {
-        self.simulator.named().await
+        self.simulator()?.named().await
     }
 
     async fn limit_rates(&self) -> anyhow::Result<()> {
-        self.simulator.limit_rates(&RATES).await
+        self.simulator()?.limit_rates(&RATES).await
     }
 
     fn hints(&self) -> Vec<String> {
-        let Ready { url, auth_url, region, user, password, project, .. } = &self.ready;
-        vec![
+        let mut hints = vec![
             "kubectl create service loadbalancer another --tcp=80:8080".to_owned(),
             "kubectl delete service public-1".to_owned(),
-            format!(
-                "openstack --os-auth-url {auth_url} --os-region-name {region} --os-username {user} --os-password {password} \
-                 --os-project-name {project} --os-user-domain-id default --os-project-domain-id default loadbalancer list"
-            ),
-            format!("curl {url}/_simulator/calls/counts"),
-        ]
+        ];
+        match &self.behind {
+            Behind::Simulator { ready, .. } => {
+                let Ready { url, auth_url, region, user, password, project, .. } = &**ready;
+                hints.push(format!(
+                    "openstack --os-auth-url {auth_url} --os-region-name {region} --os-username {user} --os-password {password} \
+                     --os-project-name {project} --os-user-domain-id default --os-project-domain-id default loadbalancer list"
+                ));
+                hints.push(format!("curl {url}/_simulator/calls/counts"));
+            }
+            Behind::Services { folder, .. } => hints.push(format!(
+                "OS_CLIENT_CONFIG_FILE={} openstack --os-cloud demo loadbalancer list",
+                folder.join("clouds.yaml").display()
+            )),
+        }
+        hints
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        self.simulator.check()
+        match &self.behind {
+            Behind::Simulator { simulator, .. } => simulator.check(),
+            Behind::Services { .. } => Ok(()),
+        }
     }
 }
 
