@@ -24,19 +24,14 @@ use crate::{
 
 /// How often a write is tried anew when the node changed meanwhile.
 const CONFLICT_TRIES: usize = 10;
-/// How old an answer may be that initialises a node: as long as a batch gathers at most, so that a cloud which lists all of its
-/// instances is not asked again for each batch of a growing pool.
-pub(super) const FRESH: Duration = Duration::from_secs(4);
-/// The same where a node of the batch was looked up before, and in vain: what was missing then may be there now.
-const FRESH_AGAIN: Duration = Duration::from_secs(1);
+/// How old an answer may be that initialises a node: as long as a batch gathers.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 impl NodeController {
     pub(super) async fn initialize(&self, batch: Vec<(Taken<Key>, Arc<Node>)>, look_up: LookUp) {
         let nodes: Vec<Arc<Node>> = batch.iter().map(|(_, node)| node.clone()).collect();
         tracing::debug!(nodes = nodes.len(), first = %nodes[0].name(), "initialising nodes");
-        let again = batch.iter().any(|(key, _)| self.queue.failures(key) > 0);
-        let age = if again { FRESH_AGAIN } else { FRESH };
-        let answers = self.instances.look_up(&nodes, Want::Metadata, Freshness::Within(age)).await;
+        let answers = self.instances.look_up(&nodes, Want::Metadata, Freshness::Within(FRESH)).await;
         let failed = |answer: &Result<Instance>| answer.as_ref().is_err_and(Error::is_outage);
         look_up.answered(answers.iter().all(failed));
         debug_assert_eq!(answers.len(), nodes.len(), "one answer per node is the trait's contract");
