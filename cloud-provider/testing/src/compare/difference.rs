@@ -61,25 +61,30 @@ fn difference(path: &[String], upstream: &Value, ours: &Value) -> Difference {
 }
 
 /// Documents that differ from `document` in one leaf each, with the path of the leaf: for tests that every field is compared.
-/// Empty objects and lists count as leaves.
 pub fn mutants(document: &Value) -> Vec<(String, Value)> {
+    leaves(document).into_iter().map(|leaf| (leaf.clone(), mutant(document, &leaf))).collect()
+}
+
+/// The paths of all leaves. Empty objects and lists count as leaves.
+pub(super) fn leaves(document: &Value) -> Vec<String> {
     let mut leaves = Vec::new();
     pointers(document, &mut String::new(), &mut leaves);
-    let mut mutants = Vec::new();
-    for pointer in leaves {
-        let mut mutant = document.clone();
-        if let Some(leaf) = mutant.pointer_mut(&pointer) {
-            *leaf = match &*leaf {
-                Value::Bool(value) => Value::Bool(!value),
-                Value::Number(number) => Value::from(number.as_i64().unwrap_or_default() + 1),
-                Value::String(text) => Value::String(format!("{text}!")),
-                Value::Null => Value::Bool(true),
-                Value::Array(_) | Value::Object(_) => Value::Null,
-            };
-            mutants.push((pointer, mutant));
-        }
+    leaves
+}
+
+/// The document with another value at this leaf.
+pub(super) fn mutant(document: &Value, leaf: &str) -> Value {
+    let mut mutant = document.clone();
+    if let Some(leaf) = mutant.pointer_mut(leaf) {
+        *leaf = match &*leaf {
+            Value::Bool(value) => Value::Bool(!value),
+            Value::Number(number) => Value::from(number.as_i64().unwrap_or_default() + 1),
+            Value::String(text) => Value::String(format!("{text}!")),
+            Value::Null => Value::Bool(true),
+            Value::Array(_) | Value::Object(_) => Value::Null,
+        };
     }
-    mutants
+    mutant
 }
 
 fn pointers(value: &Value, at: &mut String, leaves: &mut Vec<String>) {
