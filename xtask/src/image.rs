@@ -137,10 +137,21 @@ fn targets() -> anyhow::Result<Vec<String>> {
 /// Builds the program of an image: linked statically, so that the image holds nothing else, and without a path of this
 /// machine in it, so that the same commit gives the same program elsewhere.
 fn build(root: &Path, image: &Image, target: &str, task: &Task<'_>) -> anyhow::Result<PathBuf> {
+    build_in(root, &workspace::target()?, image, target, task)
+}
+
+/// The same in another clone of the workspace and into another folder, for the first architecture.
+pub(crate) fn build_elsewhere(clone: &Path, builds: &Path, cloud: &str, task: &Task<'_>) -> anyhow::Result<PathBuf> {
+    let target = targets()?.into_iter().next().context("there is no target")?;
+    build_in(clone, builds, &workspace::image(cloud)?, &target, task)
+}
+
+fn build_in(root: &Path, builds: &Path, image: &Image, target: &str, task: &Task<'_>) -> anyhow::Result<PathBuf> {
     let command = ["build", "--release", "--locked", "--target", target];
     let which = ["--package", &image.package, "--bin", &image.binary];
-    let elsewhere = elsewhere(root)?;
+    let elsewhere = elsewhere(root, builds)?;
     let environment = [
+        ("CARGO_TARGET_DIR".to_owned(), builds.display().to_string()),
         ("CARGO_ENCODED_RUSTFLAGS".to_owned(), rust_flags(&elsewhere)),
         (format!("CFLAGS_{}", target.replace('-', "_")), c_flags(&elsewhere)),
     ];
@@ -149,13 +160,15 @@ fn build(root: &Path, image: &Image, target: &str, task: &Task<'_>) -> anyhow::R
 }
 
 /// Folders of this machine that the compilers would write into programs, and what they write instead.
-fn elsewhere(root: &Path) -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
+fn elsewhere(root: &Path, builds: &Path) -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let home = home.context("neither CARGO_HOME nor HOME is set")?;
-    let target = Some(workspace::target()?).filter(|target| !target.starts_with(root));
-    let outside = target.map(|target| (target, "/build/target"));
-    Ok([(root.to_owned(), "/build"), (home, "/cargo")].into_iter().chain(outside).collect())
+    let outside = Some(builds.to_owned()).filter(|builds| *builds != root.join("target"));
+    Ok([(root.to_owned(), "/build"), (home, "/cargo")]
+        .into_iter()
+        .chain(outside.map(|builds| (builds, "/build/target")))
+        .collect())
 }
 
 /// Those of `.cargo/config.toml`, which these replace, and what an image needs.

@@ -5,6 +5,7 @@
 mod bench;
 mod cargo;
 mod cloud;
+mod codegen;
 mod compare;
 mod demo;
 mod driver;
@@ -36,6 +37,8 @@ enum Command {
     Bench(bench::Args),
     /// Start or end the services of a cloud itself on this machine
     Cloud(cloud::Args),
+    /// Bring generated files up to date: reference pages, manifests, snapshots of charts
+    Codegen(codegen::Args),
     /// Compare our controller with upstream's, scenario by scenario
     Compare(compare::Args),
     /// Run a controller on a real control plane and a simulated cloud, and show what it does
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
         Command::Cloud(args) => cloud::run(args),
+        Command::Codegen(args) => codegen::run(&args),
         Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Image(args) => image::run(&args),

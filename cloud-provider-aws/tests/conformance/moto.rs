@@ -1,4 +1,5 @@
-//! On moto, which answers much like AWS but checks little. Runs where `MOTO_URL` names its endpoint.
+//! On moto, which answers much like AWS but checks little, with the roles of our chart in the cluster. Runs where `MOTO_URL`
+//! names its endpoint.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -153,7 +154,7 @@ impl Subject for OnMoto {
     }
 
     fn roles(&self) -> Vec<Value> {
-        roles::base()
+        roles::ours()
     }
 
     async fn start(&self, start: Start<'_>) -> anyhow::Result<Box<dyn Controller>> {

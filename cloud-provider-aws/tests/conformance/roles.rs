@@ -1,7 +1,18 @@
-//! What operators grant the controller: upstream's base manifests (`examples/existing-cluster/base`).
+//! What operators grant the controller: upstream's base manifests (`examples/existing-cluster/base`), or those of our chart.
 
-use cloud_provider_testing::rbac::ACCOUNT;
+use std::path::Path;
+
+use cloud_provider_testing::rbac::{self, ACCOUNT, Rule};
 use serde_json::{Value, json};
+
+/// Our chart's, and what operators add to them who turn labels of persistent volumes on.
+pub(crate) fn ours() -> Vec<Value> {
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/manifests.yaml");
+    let volumes = Rule::new("", &["persistentvolumes"], &["get", "list", "update", "watch"]);
+    let mut roles = rbac::of_manifest(&manifests).unwrap();
+    roles.extend(rbac::role_of(ACCOUNT, "persistent-volume-labels", &[volumes]));
+    roles
+}
 
 /// Upstream's ClusterRole with its binding, and the binding to the API server's own role for delegated authentication.
 pub(crate) fn base() -> Vec<Value> {

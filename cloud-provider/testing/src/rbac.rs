@@ -1,6 +1,9 @@
 //! What controllers may do in a cluster: the roles that operators grant.
 
-use anyhow::Context as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
 use kube::api::{Api, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Client, Discovery};
 use serde_json::{Value, json};
@@ -56,6 +59,24 @@ pub fn reader(account: &str) -> Value {
         "roleRef": { "apiGroup": GROUP, "kind": "Role", "name": "extension-apiserver-authentication-reader" },
         "subjects": subjects(account),
     })
+}
+
+/// The roles and bindings in a manifest, such as `deploy/manifests.yaml` of a cloud's crate.
+///
+/// # Errors
+/// When it cannot be read, or holds none.
+pub fn of_manifest(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let mut objects = Vec::new();
+    for document in text.split("\n---\n") {
+        let object: Value =
+            serde_saphyr::from_str(document).with_context(|| format!("read an object in {}", path.display()))?;
+        if object["apiVersion"].as_str().is_some_and(|version| version.split('/').next() == Some(GROUP)) {
+            objects.push(object);
+        }
+    }
+    ensure!(!objects.is_empty(), "{} holds no role", path.display());
+    Ok(objects)
 }
 
 fn cluster_role_binding(account: &str, role: &str) -> Value {

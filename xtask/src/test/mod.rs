@@ -5,6 +5,7 @@ mod images;
 mod lints;
 mod moto;
 mod policy;
+mod reproducible;
 mod services;
 mod suites;
 
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// The Kubernetes minor release of the control plane, such as 1.34
     #[arg(long, value_name = "MINOR")]
     kubernetes: Option<String>,
+    /// The cloud whose image the step `image` runs, as upstream's manifests start it; several times too [default: memory]
+    #[arg(long = "image", value_name = "CLOUD")]
+    images: Vec<String>,
     /// Only these steps, and those that they need
     #[arg(value_enum, value_name = "STEP")]
     steps: Vec<Step>,
@@ -69,6 +73,8 @@ enum Step {
     Moto,
     /// An image that serves a cluster; only when named, since its program is a release build
     Image,
+    /// Two builds of this commit give the same program; only when named, since they are release builds
+    Reproducible,
     /// OpenStack's own services start and do what a controller asks of them; only when named, it takes minutes
     OpenstackServices,
     /// The OpenStack conformance suite on those services; only when named
@@ -87,7 +93,10 @@ impl Step {
     }
 
     fn is_default(self) -> bool {
-        !matches!(self, Self::Image | Self::OpenstackServices | Self::OpenstackConformance | Self::Advisories)
+        !matches!(
+            self,
+            Self::Image | Self::Reproducible | Self::OpenstackServices | Self::OpenstackConformance | Self::Advisories
+        )
     }
 
     fn is_quick(self) -> bool {
@@ -122,6 +131,7 @@ impl Step {
             Self::Conformance => suites::conformance(run, at),
             Self::Moto => moto::conformance(run, at),
             Self::Image => images::run(run, at),
+            Self::Reproducible => reproducible::run(run, at),
             Self::OpenstackServices => services::openstack(run, at),
             Self::OpenstackConformance => services::conformance(run, at),
             Self::Advisories => policy::advisories(run, at),
@@ -133,6 +143,7 @@ impl Step {
 struct Run {
     workspace: Workspace,
     kubernetes: Option<String>,
+    images: Vec<String>,
     wants_control_plane: bool,
     executables: Vec<Executable>,
     control_plane: build::ControlPlane,
@@ -193,6 +204,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut run = Run {
         workspace: Workspace::load()?,
         kubernetes: args.kubernetes.clone(),
+        images: args.images.clone(),
         wants_control_plane: selected.contains(&Step::ControlPlane),
         executables: Vec::new(),
         control_plane: build::ControlPlane::default(),
@@ -310,14 +322,14 @@ mod tests {
     use super::*;
 
     fn args(quick: bool, steps: &[Step]) -> Args {
-        Args { quick, kubernetes: None, steps: steps.to_vec() }
+        Args { quick, kubernetes: None, images: Vec::new(), steps: steps.to_vec() }
     }
 
     #[test]
     fn a_step_brings_what_it_needs_in_order() {
         let selected: Vec<Step> = select(&args(false, &[Step::Moto])).into_iter().collect();
         assert_eq!(selected, [Step::Build, Step::ControlPlane, Step::Moto]);
-        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 4);
+        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 5);
     }
 
     #[test]

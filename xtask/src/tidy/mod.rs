@@ -3,6 +3,7 @@
 mod direction;
 mod documents;
 mod sources;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,7 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Findings> {
     direction::check(&workspace.members, &files, &mut findings);
     sources::check(&files, &personal_paths(workspace), &mut findings);
     documents::check(&workspace.members, &files, &mut findings);
+    workflows::check(&files, &mut findings);
     Ok(findings)
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::aws_account;
-use super::cloud::{Balancer, Cloud, Kind, Setup};
+use super::cloud::{Balancer, CONFIG, Cloud, Kind, Setup};
 use super::simulator::{Rate, Simulator};
 use crate::http::Endpoint;
 use crate::process::Program;
@@ -203,7 +203,7 @@ impl Cloud for Aws {
     }
 
     fn configure(&self, controller: Program, dir: &Path) -> anyhow::Result<Program> {
-        let path = dir.join("cloud.conf");
+        let path = dir.join(CONFIG);
         std::fs::write(&path, self.cloud_config()).with_context(|| format!("write {}", path.display()))?;
         let (access_key, secret_key) = &self.credentials;
         Ok(controller

@@ -17,6 +17,9 @@ use crate::process::Program;
 use crate::rbac::ACCOUNT;
 use crate::upstream::{self, Upstream};
 
+/// The name of the cloud config in a folder.
+pub(super) const CONFIG: &str = "cloud.conf";
+
 /// What runs against which cloud: flags of the demo and of the bench.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Programs {

@@ -7,6 +7,7 @@ pub(crate) mod convergence;
 mod openstack;
 mod screen;
 mod simulator;
+mod stage;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::rbac::{self, ACCOUNT};
 use cloud::{Cloud, Programs, Setup};
 use convergence::{Convergence, Counts};
 use screen::Screen;
+pub use stage::Stage;
 use summary::Summary;
 
 /// Nodes register over this time.
@@ -105,7 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<bool> {
 }
 
 /// Everything that runs.
-struct Stage {
+struct Show {
     // Ended in this order.
     controller: Process,
     cloud: Box<dyn Cloud>,
@@ -113,7 +115,7 @@ struct Stage {
     client: Client,
 }
 
-impl Stage {
+impl Show {
     async fn set(args: &Args, screen: &Screen) -> anyhow::Result<Self> {
         let progress = screen.progress();
         let options = Options { kubernetes: args.kubernetes, progress: progress.clone(), ..Options::default() };
@@ -139,7 +141,7 @@ impl Stage {
 /// Notes in `outcome` whether everything converged as soon as that is known.
 async fn show(args: &Args, outcome: &OnceLock<bool>) -> anyhow::Result<bool> {
     let screen = Screen::new();
-    let stage = Stage::set(args, &screen).await?;
+    let stage = Show::set(args, &screen).await?;
     let begun = Instant::now();
     let (nodes, services) = converge(args, &stage, &screen).await?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -179,7 +181,7 @@ async fn show(args: &Args, outcome: &OnceLock<bool>) -> anyhow::Result<bool> {
 }
 
 /// Registers nodes, creates services and waits until the controller has done its work, or the time is over.
-async fn converge(args: &Args, stage: &Stage, screen: &Screen) -> anyhow::Result<(Counts, Counts)> {
+async fn converge(args: &Args, stage: &Show, screen: &Screen) -> anyhow::Result<(Counts, Counts)> {
     let convergence = Convergence::watch(&stage.client, args.nodes, args.services);
     let (registered, ready, balanced) = (
         screen.bar("nodes registered", args.nodes),
@@ -236,7 +238,7 @@ fn kubernetes_writes(plane: &ControlPlane) -> anyhow::Result<BTreeMap<String, us
     Ok(writes)
 }
 
-async fn keep(stage: &Stage, screen: &Screen) -> anyhow::Result<()> {
+async fn keep(stage: &Show, screen: &Screen) -> anyhow::Result<()> {
     let kubeconfig = stage.plane.write_kubeconfig("admin", &stage.plane.kubeconfig())?;
     let mut lines = vec![
         String::new(),

@@ -9,7 +9,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::cloud::{Balancer, Cloud, Kind, Setup};
+use super::cloud::{Balancer, CONFIG, Cloud, Kind, Setup};
 use super::simulator::{Rate, Simulator};
 use crate::openstack::Project;
 use crate::process::Program;
@@ -166,7 +166,7 @@ impl Cloud for OpenStack {
     }
 
     fn configure(&self, controller: Program, dir: &Path) -> anyhow::Result<Program> {
-        let path = dir.join("cloud.conf");
+        let path = dir.join(CONFIG);
         std::fs::write(&path, &self.cloud_conf).with_context(|| format!("write {}", path.display()))?;
         Ok(controller.arg(format!("--cloud-config={}", path.display())).arg("--configure-cloud-routes=false"))
     }

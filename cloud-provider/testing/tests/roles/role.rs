@@ -113,15 +113,12 @@ lacks:
         let mut crates =
             fs::read_dir(&root)?.filter_map(|entry| Some(entry.ok()?.path().join("deploy/manifests.yaml")));
         let path = crates.find(|path| path.is_file()).context("there are no manifests")?;
-        let text = fs::read_to_string(&path)?;
-        let documents = text.split("\n---\n").map(serde_saphyr::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
-        let is_about_roles = |one: &Value| one["apiVersion"] == "rbac.authorization.k8s.io/v1";
         let mut role: Self = serde_saphyr::from_str(&format!(
             "{{name: {}, source: {}, flags: [--cluster-cidr=10.200.0.0/16], reader: true, routes: true, ranges: others, rules: []}}",
             rbac::ACCOUNT,
             path.display(),
         ))?;
-        role.manifest = Some(documents.into_iter().filter(is_about_roles).collect());
+        role.manifest = Some(rbac::of_manifest(&path)?);
         Ok(role)
     }
 

@@ -310,27 +310,48 @@ impl Release {
 
     /// Shows every step, and runs those that only read.
     async fn show(mut self) -> anyhow::Result<()> {
-        let mut failed = 0;
+        say(&format!("{} {} as {}; a dry run writes nothing", self.controller.package, self.version, self.to))?;
+        let mut failed = Vec::new();
+        let mut shown = None;
         for step in Step::PLAN {
+            let kind = step.kind();
+            if shown.replace(kind) != Some(kind) {
+                say(&format!("\n{}", kind.heading()))?;
+            }
             let what = step.describe(&self);
-            let outcome = match step.kind() {
+            let told = match kind {
                 Kind::Check => match step.run(&mut self).await {
-                    Ok(told) => format!("ok, {told}"),
+                    Ok(told) => format!("ok      {what}: {told}"),
                     Err(error) => {
-                        failed += 1;
-                        format!("FAILED: {error:#}")
+                        failed.push(step.name());
+                        format!("FAILED  {error:#}")
                     }
                 },
-                Kind::Work if self.state.is_done(step.name()) => "done before".to_owned(),
-                Kind::Work | Kind::Publish => "not in a dry run".to_owned(),
+                Kind::Work if self.state.is_done(step.name()) => format!("done    {what}"),
+                Kind::Work | Kind::Publish => format!("to do   {what}"),
             };
-            let mut stdout = std::io::stdout().lock();
-            writeln!(stdout, "{:<11} {what}\n{:<11}   {outcome}", step.name(), "")
-                .context("write to standard output")?;
+            say(&format!("{:<11} {told}", step.name()))?;
         }
-        ensure!(failed == 0, "{failed} checks failed");
-        Ok(())
+        ensure!(failed.is_empty(), "not ready: {}", failed.join(", "));
+        say("\nReady: the same command without --dry-run releases it.")
     }
+}
+
+impl Kind {
+    /// What stands above its steps.
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Check => "Before anything is built:",
+            Self::Work => "On this machine; what is done for this commit is not done again:",
+            Self::Publish => "In public; what is there already stays:",
+        }
+    }
+}
+
+/// Writes a line to standard output.
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("write to standard output")
 }
 
 /// Puts a folder in the place of another; the one from before stays until the new one is whole.

@@ -8,6 +8,7 @@ mod server;
 mod tools;
 
 use std::fs;
+use std::path::PathBuf;
 
 use oci_spec::image::{ImageIndex, ImageManifest};
 use serde_json::Value;
@@ -46,10 +47,11 @@ async fn what_is_pushed_is_what_others_pull() {
     assert_eq!(inspected["Labels"]["org.opencontainers.image.revision"], image::COMMIT);
 
     let bundle = tools.unpack(&reference, "amd64").unwrap();
-    assert_eq!(
-        fs::read(bundle.join("rootfs").join(image::PATH.trim_start_matches('/'))).unwrap(),
-        image::program("one", image::AMD64)
-    );
+    let other = tools.unpack(&reference, "arm64").unwrap();
+    for (bundle, machine) in [(&bundle, image::AMD64), (&other, image::ARM64)] {
+        let program = fs::read(bundle.join("rootfs").join(image::PATH.trim_start_matches('/'))).unwrap();
+        assert_eq!(program, image::program("one", machine));
+    }
     assert_eq!(fs::read_to_string(bundle.join("rootfs").join(certificates::PATH)).unwrap(), certificates::bundle());
     let config: Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["process"]["args"], serde_json::json!([image::PATH]));
@@ -135,6 +137,28 @@ fn the_same_program_and_commit_give_the_same_digest() {
     assert_eq!(one.image.digest, other.image.digest);
     let index = |made: &Made| fs::read(made.folder.path().join("layout/index.json")).unwrap();
     assert_eq!(index(&one), index(&other));
+}
+
+/// Programs that a compiler made, not our own headers.
+#[test]
+fn an_index_is_made_of_programs_that_another_compiler_made_for_two_machines() {
+    let server = Server::start().unwrap();
+    let project = project::Project::new(&server).unwrap();
+    let programs = ["amd64", "arm64"].map(|machine| tools::go_program(&project.root(), machine).unwrap());
+    // The order in which they are given does not matter.
+    let made = project.image(programs.iter().rev()).unwrap();
+    let layout = PathBuf::from(made["layout"].as_str().unwrap());
+    let tag = format!("oci:{}:v0.1.0", layout.display());
+    for (machine, program) in ["amd64", "arm64"].iter().zip(&programs) {
+        let platform = ["--override-os=linux", &format!("--override-arch={machine}")];
+        let config = tools::skopeo(&[&platform[..], &["inspect", "--config", &tag]].concat()).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["architecture"], *machine);
+        let other = project.root().with_file_name(machine.to_string() + "-again");
+        fs::copy(program, &other).unwrap();
+        let refused = project.image([&other, program].into_iter()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("two programs for {machine}")), "{refused}");
+    }
 }
 
 #[test]

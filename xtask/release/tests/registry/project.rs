@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::Context as _;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::image;
@@ -107,6 +108,16 @@ impl Project {
         command.env("REGISTRY_USERNAME", USER).env("REGISTRY_PASSWORD", PASSWORD).env("COSIGN_PASSWORD", KEY_PASSWORD);
         command.args(["release", "--cloud=tape", "--git-remote=origin", "--to", &self.repository(), "--key"]).arg(key);
         command.args(more).output().context("start xtask-release")
+    }
+
+    /// Assembles an image of these programs; what it prints.
+    pub(crate) fn image<'a>(&self, programs: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask-release"));
+        command.current_dir(self.root()).envs(GIT).env_remove("CARGO_TARGET_DIR").args(["image", "--cloud=tape"]);
+        for program in programs {
+            command.arg("--binary").arg(program);
+        }
+        serde_json::from_str(&output(command.arg("--json"))?).context("read what it printed")
     }
 
     pub(crate) fn repository(&self) -> String {

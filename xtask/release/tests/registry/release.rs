@@ -40,6 +40,7 @@ fn a_release_is_accepted_by_cosign_and_is_not_made_twice() {
     ] {
         assert!(text.lines().any(|line| line.split(' ').next() == Some(step)), "{step}: {text}");
     }
+    assert!(text.ends_with("without --dry-run releases it.\n"), "{text}");
     assert!(!project.root().join("target").exists() && project.log().is_empty(), "a dry run does nothing");
 
     let summary: Value =
@@ -176,8 +177,10 @@ fn what_is_not_ready_is_told_before_anything_is_built() {
     let shown = project.release(&key, &["--version=0.2.0", "--dry-run"]).unwrap();
     assert!(!shown.status.success());
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let summary = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(summary.contains("not ready: tree, version, changelog"), "{summary}");
     for problem in ["files differ from the commit", "has version 0.1.0, not 0.2.0", "no section \"## 0.2.0\""] {
-        assert!(text.lines().any(|line| line.contains("FAILED: ") && line.contains(problem)), "{problem}: {text}");
+        assert!(text.lines().any(|line| line.contains(" FAILED  ") && line.contains(problem)), "{problem}: {text}");
     }
     for version in ["--version=0.1.0", "--version=0.2.0"] {
         let told = failed(&project.release(&key, &[version]).unwrap());

@@ -25,7 +25,7 @@ const CRANE: Upstream = Upstream {
 
 /// cosign, of the sigstore project.
 const COSIGN: Upstream =
-    Upstream { program: "cosign", module: "github.com/sigstore/cosign/v2", version: "v2.6.5", package: "cmd/cosign" };
+    Upstream { program: "cosign", module: "github.com/sigstore/cosign/v3", version: "v3.1.3", package: "cmd/cosign" };
 
 /// Helm, for charts in a registry.
 const HELM: Upstream = Upstream { program: "helm", module: "helm.sh/helm/v3", version: "v3.22.0", package: "cmd/helm" };
@@ -74,7 +74,8 @@ impl Tools {
     /// Copies the image of an architecture with skopeo, unpacks it with umoci; returns the folder with `config.json` and
     /// `rootfs`.
     pub(crate) fn unpack(&self, reference: &str, architecture: &str) -> anyhow::Result<PathBuf> {
-        let (layout, bundle) = (self.folder.path().join("copy"), self.folder.path().join("bundle"));
+        let place = |kind: &str| self.folder.path().join(format!("{kind}-{architecture}"));
+        let (layout, bundle) = (place("copy"), place("bundle"));
         let (from, to) = (format!("docker://{reference}"), format!("oci:{}:copy", layout.display()));
         let platform = ["--override-os=linux", &format!("--override-arch={architecture}")];
         self.skopeo(&[&platform[..], &["copy", "--src-tls-verify=false", &from, &to]].concat())?;
@@ -91,6 +92,18 @@ impl Tools {
 
 pub(crate) fn skopeo(args: &[&str]) -> anyhow::Result<String> {
     output(Command::new("skopeo").args(args))
+}
+
+/// A small program for a machine, as Go names it, in a folder of its own beside `root`: static, since nothing of C is in it.
+pub(crate) fn go_program(root: &Path, machine: &str) -> anyhow::Result<PathBuf> {
+    let folder = root.with_file_name(format!("go-{machine}"));
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("go.mod"), "module program\n\ngo 1.26.0\n")?;
+    fs::write(folder.join("main.go"), "package main\n\nfunc main() { println(\"hello\") }\n")?;
+    let mut go = Command::new("go");
+    go.args(["build", "-ldflags", "-s -w", "-o", "program", "."]).current_dir(&folder);
+    output(go.envs([("GOOS", "linux"), ("GOARCH", machine), ("CGO_ENABLED", "0"), ("GOFLAGS", "")]))?;
+    Ok(folder.join("program"))
 }
 
 /// All files below a folder, relative to it, with their modes.
