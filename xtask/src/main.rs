@@ -12,6 +12,7 @@ mod driver;
 mod image;
 mod load;
 mod moto;
+mod new_provider;
 mod python;
 mod release;
 mod report;
@@ -47,6 +48,8 @@ enum Command {
     Image(image::Args),
     /// Measure what a large cluster costs a controller, on the cloud in memory
     Load(load::Args),
+    /// Make a crate for a cloud, in the shape of those that there are
+    NewProvider(new_provider::Args),
     /// Push an image to a registry
     Push(image::PushArgs),
     /// Release a version of a cloud's crate: checks, image, signatures, tags
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Image(args) => image::run(&args),
         Command::Load(args) => load::run(args),
+        Command::NewProvider(args) => new_provider::run(&args),
         Command::Push(args) => image::push(args),
         Command::Release(args) => release::run(args),
         Command::Sweep(args) => compare::sweep(args),

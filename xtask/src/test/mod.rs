@@ -4,6 +4,7 @@ mod build;
 mod images;
 mod lints;
 mod moto;
+mod new_provider;
 mod policy;
 mod reproducible;
 mod services;
@@ -73,6 +74,8 @@ enum Step {
     Moto,
     /// An image that serves a cluster; only when named, since its program is a release build
     Image,
+    /// What `new-provider` makes compiles, and fails where it is not written; only when named, since it compiles the core anew
+    NewProvider,
     /// Two builds of this commit give the same program; only when named, since they are release builds
     Reproducible,
     /// OpenStack's own services start and do what a controller asks of them; only when named, it takes minutes
@@ -95,7 +98,12 @@ impl Step {
     fn is_default(self) -> bool {
         !matches!(
             self,
-            Self::Image | Self::Reproducible | Self::OpenstackServices | Self::OpenstackConformance | Self::Advisories
+            Self::Image
+                | Self::NewProvider
+                | Self::Reproducible
+                | Self::OpenstackServices
+                | Self::OpenstackConformance
+                | Self::Advisories
         )
     }
 
@@ -131,6 +139,7 @@ impl Step {
             Self::Conformance => suites::conformance(run, at),
             Self::Moto => moto::conformance(run, at),
             Self::Image => images::run(run, at),
+            Self::NewProvider => new_provider::run(run, at),
             Self::Reproducible => reproducible::run(run, at),
             Self::OpenstackServices => services::openstack(run, at),
             Self::OpenstackConformance => services::conformance(run, at),
@@ -329,7 +338,7 @@ mod tests {
     fn a_step_brings_what_it_needs_in_order() {
         let selected: Vec<Step> = select(&args(false, &[Step::Moto])).into_iter().collect();
         assert_eq!(selected, [Step::Build, Step::ControlPlane, Step::Moto]);
-        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 5);
+        assert_eq!(select(&args(false, &[])).len(), Step::all().count() - 6);
     }
 
     #[test]
