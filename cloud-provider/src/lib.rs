@@ -11,6 +11,7 @@
 //! | [`controllers`] | node, node lifecycle, service, route, node IPAM, persistent volume labels |
 //! | [`node`], [`service`], [`volume`] | pure helpers |
 //! | [`snapshot`] | what was read from a cloud, and how old that is |
+//! | [`pace`] | calls that wait for their turn after the cloud refused some of their kind |
 //! | [`keys`] | labels, annotations, taints and finalizers of the core |
 //! | [`manager`] | composition: flags, leader election, serving |
 //! | [`config`] | formats inherited from the Go controllers |
@@ -29,6 +30,7 @@ pub mod keys;
 pub mod manager;
 pub mod metrics;
 pub mod node;
+pub mod pace;
 pub mod service;
 pub mod snapshot;
 pub mod volume;

@@ -9,10 +9,17 @@ use cloud_provider::{
     Kind,
     cloud::{Access, Gate},
     metrics::Metrics,
+    pace::Paces,
 };
 use tokio::time::Instant;
 
-use super::{Error, Result, Service, Settings, credential, delay::CrossRequestDelay, endpoints, trust};
+use super::{
+    Error, Result, Service, Settings, credential,
+    delay::CrossRequestDelay,
+    endpoints,
+    refusals::{Calls, Refusals},
+    trust,
+};
 use crate::metrics::ApiMetrics;
 
 /// The AWS API of one region and account. Cheap to clone; clones share connections, credentials and pacing.
@@ -27,6 +34,7 @@ struct Inner {
     gate: Gate,
     metrics: ApiMetrics,
     delay: CrossRequestDelay,
+    paces: Arc<Paces<Calls>>,
 }
 
 impl Client {
@@ -62,9 +70,12 @@ impl Client {
         let metrics = ApiMetrics::new(metrics);
         let config = credential::sdk_config(settings, credentials, https, metrics.clone()).await;
         let region = &settings.region;
-        let mut ec2 = aws_sdk_ec2::config::Builder::from(&config);
-        let mut elb = aws_sdk_elasticloadbalancing::config::Builder::from(&config);
-        let mut elbv2 = aws_sdk_elasticloadbalancingv2::config::Builder::from(&config);
+        let paces = Arc::default();
+        let refusals = |service| Refusals::new(service, Arc::clone(&paces));
+        let mut ec2 = aws_sdk_ec2::config::Builder::from(&config).interceptor(refusals(Service::Ec2));
+        let mut elb = aws_sdk_elasticloadbalancing::config::Builder::from(&config).interceptor(refusals(Service::Elb));
+        let mut elbv2 =
+            aws_sdk_elasticloadbalancingv2::config::Builder::from(&config).interceptor(refusals(Service::ElbV2));
         if let Some(endpoint) = &settings.endpoints.ec2 {
             ec2 = ec2.endpoint_resolver(endpoints::Fixed::new(endpoint, region));
         }
@@ -82,6 +93,7 @@ impl Client {
             gate,
             metrics,
             delay: CrossRequestDelay::default(),
+            paces,
         }))
     }
 
@@ -107,7 +119,7 @@ impl Client {
 
     /// Sends one request, which the SDK tries up to three times, each for 30 seconds at most.
     ///
-    /// In order: waits for what earlier throttling asks for, asks the gate, sends, records the metrics, and gives a
+    /// In order: waits for what earlier throttling asks for and for its turn among calls of its kind, asks the gate, sends, records the metrics, and gives a
     /// failure its kind. `operation` is the name of the API's action.
     pub(crate) fn call<T, E>(
         &self,
@@ -147,6 +159,10 @@ impl Client {
         if delay > Duration::ZERO {
             tracing::warn!(operation, ?delay, "waiting before a call to AWS, since earlier calls were throttled");
             tokio::time::sleep(delay).await;
+        }
+        let waited = self.0.paces.turn(&(service, operation.into())).await;
+        if waited > Duration::ZERO {
+            tracing::debug!(operation, ?waited, "waited for the turn of a call to AWS");
         }
         let refused =
             |error: cloud_provider::Error| Error::of_kind(service, operation, Kind::Refused, error.to_string());

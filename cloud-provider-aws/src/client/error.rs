@@ -44,6 +44,12 @@ impl Error {
         error
     }
 
+    /// Whether a code, or a status without one, is a refusal for the rate of calls.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn is_refusal(service: Service, code: Option<&str>, status: u16) -> bool {
+        matches!(kind(service, "", code, Some(status)), Kind::Throttled { .. })
+    }
+
     /// A failure that AWS answered with, or an answer that never came.
     #[cfg(feature = "sdk")]
     pub(crate) fn from_sdk<E>(

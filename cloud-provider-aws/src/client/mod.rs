@@ -21,6 +21,8 @@ mod error;
 pub mod network;
 mod paging;
 #[cfg(feature = "sdk")]
+mod refusals;
+#[cfg(feature = "sdk")]
 mod trust;
 
 #[cfg(feature = "sdk")]

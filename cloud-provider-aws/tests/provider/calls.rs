@@ -55,3 +55,28 @@ async fn throttling_is_counted_by_operation() {
     let counted = "cloudprovider_aws_api_throttled_requests_total{operation_name=\"DescribeAvailabilityZones\"} 1";
     assert!(cluster.metrics.render().contains(counted), "{}", cluster.metrics.render());
 }
+
+/// The SDK tries again by itself: an attempt that it hides counts too.
+#[tokio::test]
+async fn after_a_refusal_calls_of_this_action_wait_for_their_turn() {
+    let cluster = Cluster::new(0).await;
+    for (service, code, other) in
+        [("EC2", "RequestLimitExceeded", "ELB"), ("ELB", "Throttling", "ELBv2"), ("ELBv2", "Throttling", "ELB")]
+    {
+        cluster.handle.fault(Fault::error(&format!("{service}.*"), code).times(1));
+        read(&cluster, service).await.unwrap();
+        let ten = async |service| {
+            let began = std::time::Instant::now();
+            for result in futures::future::join_all((0..10).map(|_| read(&cluster, service))).await {
+                result.unwrap();
+            }
+            began.elapsed()
+        };
+        let took = ten(service).await;
+        assert!(took.as_millis() >= 800, "{service}: ten calls took {took:?}");
+        if service == "EC2" {
+            let took = ten(other).await;
+            assert!(took.as_millis() < 800, "{other}: ten calls took {took:?}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::{
     Authorization, Dialect, Error, HeaderMap, Limits, Method, Observed, Observer, Plain, Request, Result, Retry,
     StatusCode, Transport, Url, error, header, redact, retry,
 };
-use crate::{cloud::Gate, cluster::token_bucket::TokenBucket};
+use crate::{cloud::Gate, cluster::token_bucket::TokenBucket, pace::Paces};
 
 /// How long an attempt may take, unless it is set.
 const TIME: Duration = Duration::from_secs(60);
@@ -36,6 +36,8 @@ struct Inner {
     observer: Option<Arc<dyn Observer>>,
     retry: Retry,
     bucket: Option<Arc<TokenBucket>>,
+    /// By service: an origin, and the first part of the path where one origin has several services.
+    paces: Paces<String>,
     in_flight: Arc<Semaphore>,
     limits: Limits,
     secrets: Vec<String>,
@@ -65,6 +67,7 @@ impl Client {
             observer: None,
             retry: Retry::default(),
             bucket: None,
+            paces: Paces::default(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             limits: Limits { time: TIME, body: BODY },
             secrets: Vec::new(),
@@ -83,7 +86,7 @@ impl Client {
     /// That of the last attempt. [`Kind::Refused`](crate::Kind::Refused) for a write that the gate holds back, which then was not sent.
     pub async fn send(&self, request: Request) -> Result<Response> {
         let began = Instant::now();
-        let mut call = Call { client: &self.0, request, attempts: 0, status: None };
+        let mut call = Call { client: &self.0, request, attempts: 0, waited: Duration::ZERO, status: None };
         let result = call.run(began).await;
         let (attempts, took) = (call.attempts, began.elapsed());
         let operation = call.request.operation;
@@ -112,6 +115,8 @@ struct Call<'a> {
     client: &'a Inner,
     request: Request,
     attempts: u32,
+    /// For its turns. Does not count against the time in which a request may be tried again.
+    waited: Duration,
     status: Option<StatusCode>,
 }
 
@@ -152,7 +157,8 @@ impl Call<'_> {
                 }
             };
             let pause = pauses.next().filter(|_| may_repeat).map(|pause| pause.max(asked.unwrap_or_default()));
-            let Some(pause) = pause.filter(|pause| began.elapsed() + *pause <= self.client.retry.total) else {
+            let Some(pause) = pause.filter(|pause| began.elapsed() - self.waited + *pause <= self.client.retry.total)
+            else {
                 return Err(error);
             };
             tracing::debug!(operation = self.request.operation, attempt = self.attempts, ?pause, %error, "tried again");
@@ -163,6 +169,8 @@ impl Call<'_> {
     /// One attempt, with the proof that it used.
     async fn attempt(&mut self) -> Result<(Sent, Option<Proof>)> {
         let client = self.client;
+        let service = service(&self.request.url);
+        self.waited += client.paces.turn(&service).await;
         let _turn = client.in_flight.acquire().await;
         if let Some(bucket) = &client.bucket {
             bucket.take().await;
@@ -187,6 +195,13 @@ impl Call<'_> {
         let began = Instant::now();
         let result = client.transport.send(request, limits).await;
         self.note(&result, began.elapsed());
+        match &result {
+            Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
+                client.paces.refused(&service, retry::retry_after(answer.headers()));
+            }
+            Ok(_) => client.paces.answered(&service),
+            Err(_) => {}
+        }
         Ok((result, proof))
     }
 
@@ -226,6 +241,12 @@ impl Call<'_> {
             Err(failure) => tracing::debug!(operation, %target, ?took, error = %failure, "no answer"),
         }
     }
+}
+
+/// Whose rate a request counts against.
+fn service(url: &Url) -> String {
+    let part = url.path_segments().and_then(|mut parts| parts.next()).unwrap_or_default();
+    format!("{}/{part}", url.origin().ascii_serialization())
 }
 
 /// Where a redirected request goes: on the same host only, since what proves who we are is not for others, and never from

@@ -144,6 +144,23 @@ async fn retry_after_is_obeyed_where_it_fits_and_else_handed_on() {
     assert_eq!(error.kind(), &Kind::Throttled { retry_after: Some(Duration::from_secs(600)) });
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_429_calls_to_this_service_wait_for_their_turn_and_those_to_others_do_not() {
+    let script = Script::new(std::iter::once(answer(429, "")).chain(std::iter::repeat_n(answer(200, ""), 21)));
+    let client = Client::builder(script.clone(), Gate::open()).retry(Retry::never()).build();
+    let to = |path: &str| Request::new("list", Method::GET, url(&format!("http://cloud.example{path}")));
+    client.send(to("/network/v2.0/ports")).await.unwrap_err();
+    let start = Instant::now();
+    for _ in 0..10 {
+        client.send(to("/compute/v2.1/servers")).await.unwrap();
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    for _ in 0..11 {
+        client.send(to("/network/v2.0/networks")).await.unwrap();
+    }
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
 #[test]
 fn retry_after_has_two_forms() {
     let read = |text: &str| retry::retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, text.parse().unwrap())]));
