@@ -18,8 +18,8 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(100);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// At shorter intervals there is no pace any more.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
-/// What an interval is multiplied with when calls are refused, and when none is, each at most once in [`STEP`].
-const SLOWER: f64 = 1.3;
+/// What an interval is multiplied with when calls are refused, and when none was for a [`STEP`]; each once in a step at most.
+const SLOWER: f64 = 1.5;
 const FASTER: f64 = 0.9;
 const STEP: Duration = Duration::from_secs(1);
 /// After this time without a call there is no pace any more: the budget has filled again.
@@ -41,8 +41,10 @@ struct State {
     interval: Duration,
     /// When the next call may be sent.
     next: Instant,
-    /// When the interval changed.
-    changed: Instant,
+    /// When the interval last became longer.
+    slower: Instant,
+    /// When it last became shorter, or a call was refused.
+    faster: Instant,
 }
 
 impl<K> Default for Paces<K> {
@@ -77,14 +79,15 @@ impl<K: Clone + Debug + Eq + Hash> Paces<K> {
         let mut paces = lock(&self.0);
         let pace = paces.entry(kind.clone()).or_insert_with(|| {
             tracing::warn!(calls = ?kind, interval = ?FIRST_INTERVAL, "the cloud refuses calls for their rate: each waits for its turn");
-            let state = State { interval: FIRST_INTERVAL, next: now + FIRST_INTERVAL, changed: now };
+            let state = State { interval: FIRST_INTERVAL, next: now + FIRST_INTERVAL, slower: now, faster: now };
             Arc::new(Pace { line: tokio::sync::Mutex::default(), state: Mutex::new(state) })
         });
         let mut state = lock(&pace.state);
-        if now - state.changed >= STEP {
+        if now - state.slower >= STEP {
             state.interval = state.interval.mul_f64(SLOWER).min(LONGEST_INTERVAL);
-            state.changed = now;
+            state.slower = now;
         }
+        state.faster = now;
         // A date in the far future is no reason to stop for ever.
         state.next = state.next.max(now + asked.unwrap_or_default().min(FORGOTTEN));
     }
@@ -95,9 +98,9 @@ impl<K: Clone + Debug + Eq + Hash> Paces<K> {
         let Some(pace) = paces.get(kind) else { return };
         let over = {
             let (mut state, now) = (lock(&pace.state), Instant::now());
-            if now - state.changed >= STEP {
+            if now - state.faster >= STEP {
                 state.interval = state.interval.mul_f64(FASTER);
-                state.changed = now;
+                state.faster = now;
             }
             state.interval < SHORTEST_INTERVAL
         };
