@@ -62,6 +62,9 @@ pub(super) fn check(members: &[Member], files: &[SourceFile], findings: &mut Fin
     for file in files.iter().filter(|file| file.path.ends_with("/Cargo.toml")) {
         check_versions(file, findings);
     }
+    if let Some(file) = files.iter().find(|file| file.path == "Cargo.toml") {
+        check_taken(file, members, findings);
+    }
 }
 
 fn check_member(member: &Member, members: &[Member], findings: &mut Findings) {
@@ -112,6 +115,22 @@ fn check_versions(file: &SourceFile, findings: &mut Findings) {
             in_dependencies = line.trim_end_matches(']').ends_with("dependencies");
         } else if in_dependencies && line.contains('=') && !line.contains("workspace = true") {
             findings.error(format!("{}:{}: versions are in the workspace's Cargo.toml", file.path, number + 1));
+        }
+    }
+}
+
+/// A version in the manifest of the workspace is of something that a member takes.
+fn check_taken(file: &SourceFile, members: &[Member], findings: &mut Findings) {
+    let mut in_dependencies = false;
+    for (number, line) in file.text.lines().enumerate() {
+        if line.starts_with('[') {
+            in_dependencies = line == "[workspace.dependencies]";
+        } else if let Some((name, _)) = line.split_once('=').filter(|_| in_dependencies && !line.starts_with('#')) {
+            let name = name.trim();
+            let takes = |member: &Member| member.dependencies.iter().any(|dependency| dependency.name == name);
+            if !members.iter().any(|member| member.name == name || takes(member)) {
+                findings.error(format!("{}:{}: no member takes {name}", file.path, number + 1));
+            }
         }
     }
 }
@@ -205,6 +224,13 @@ mod tests {
         assert_eq!(found(&[], &[file("cloud-provider-aws/src/load_balancer/apply.rs", text)]), [""; 0]);
         let path = "cloud-provider-aws/src/load_balancer/plan/classic.rs";
         assert_eq!(found(&[], &[file(path, text)]), [format!("{path}:2: plan is pure: it awaits nothing")]);
+    }
+
+    #[test]
+    fn versions_are_of_what_a_member_takes() {
+        let text = "[workspace.dependencies]\n# Members\ncloud-provider = { path = \"x\" }\nserde = \"1\"\nleft-pad = \"1\"\n\n[profile.dev]\nx = 1\n";
+        let members = [member("cloud-provider", CORE, &[("serde", false)])];
+        assert_eq!(found(&members, &[file("Cargo.toml", text)]), ["Cargo.toml:5: no member takes left-pad"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod direction;
 mod documents;
+mod links;
 mod sources;
 mod workflows;
 
@@ -43,7 +44,7 @@ impl Findings {
     }
 }
 
-/// A text file that git knows.
+/// A file that git knows; its text is empty where it has none.
 struct SourceFile {
     /// Relative to the root, with slashes.
     path: String,
@@ -66,6 +67,7 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Findings> {
     sources::check(&files, &personal_paths(workspace), &mut findings);
     documents::check(&workspace.members, &files, &mut findings);
     workflows::check(&files, &mut findings);
+    links::check(&files, &mut findings);
     Ok(findings)
 }
 
@@ -80,10 +82,9 @@ fn files(workspace: &Workspace) -> anyhow::Result<Vec<SourceFile>> {
             continue;
         }
         let bytes = std::fs::read(&absolute).with_context(|| format!("read {path}"))?;
-        // Files that are not text have nothing to check.
-        if let Ok(text) = String::from_utf8(bytes) {
-            files.push(SourceFile { path: path.to_owned(), text });
-        }
+        // Files that are not text have nothing to check, but are there.
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        files.push(SourceFile { path: path.to_owned(), text });
     }
     Ok(files)
 }
