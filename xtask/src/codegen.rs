@@ -15,19 +15,21 @@ use crate::workspace;
 /// Makes them write what they otherwise compare.
 const UPDATE: &str = "UPDATE_REFERENCE";
 
-/// Test programs that generate, in whatever crate, and which of their tests do.
-const GENERATORS: [(&str, &str); 3] = [
+/// Test programs that generate, in whatever crate has one with the test, and which of their tests do.
+const GENERATORS: [(&str, &str); 4] = [
     // docs/reference/<cloud>.md, core.md: annotations, cloud config, flags, feature gates, labels.
     ("reference", "the_reference_page_is_up_to_date"),
     // docs/reference/metrics.md
     ("manager", "section_10_metrics_are_upstreams_by_name_type_labels_and_buckets"),
+    // docs/reference/aws-permissions.md
+    ("provider", "permissions_are_those_that_calls_need_and_the_documented_ones_suffice_by_default"),
     // <cloud>/deploy/manifests.yaml and snapshots
     ("charts", "charts_render_as_committed_and_lint_finds_nothing"),
 ];
 
 const AFTER_HELP: &str = "\
-Generated are the reference pages in docs/reference (of each cloud, of the core, of metrics), and manifests and snapshots in
-the deploy folder of each cloud. Helm is built from its Go module the first time.";
+Generated are pages in docs/reference (of each cloud, of the core, of metrics, of the permissions on AWS), and manifests and
+snapshots in the deploy folder of each cloud. Helm is built from its Go module the first time.";
 
 /// What to do about generated files.
 #[derive(Debug, clap::Args)]
@@ -40,12 +42,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let root = workspace::root()?;
-    let generators = build(&root)?;
     let mut stale = Vec::new();
-    for (program, test) in &generators {
+    for (program, test) in &generators(&root)? {
         let tool = Tool::new(&program.path).args(["--exact", "--quiet"]);
-        let filter = qualified(program, test)?;
-        let tool = tool.arg(filter).dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
+        let tool = tool.arg(test).dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
         let tool = if args.check { tool.without_env(UPDATE) } else { tool.env(UPDATE, "1") };
         let name = format!("{} of {}", program.target, program.folder.strip_prefix(&root)?.display());
         match tool.output() {
@@ -63,25 +63,54 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Builds the programs that generate, with the features that all tests are built with.
-fn build(root: &Path) -> anyhow::Result<Vec<(Executable, &'static str)>> {
+/// The programs that generate, built with the features that all tests are built with, and the full names of their tests.
+fn generators(root: &Path) -> anyhow::Result<Vec<(Executable, String)>> {
     let targets = GENERATORS.iter().flat_map(|(target, _)| ["--test", target]);
     let command: Vec<&str> = ["test", "--workspace", "--no-run"].into_iter().chain(targets).collect();
     let report = Report::default();
     let task = report.task("build what generates");
     let built = cargo::build(root, &command, &task);
     task.end(if built.is_ok() { "done" } else { "failed" });
-    let test = |one: &Executable| GENERATORS.iter().find(|(target, _)| one.target == *target).map(|(_, test)| *test);
-    let tests = built?.into_iter().filter(|one| one.kind == Kind::IntegrationTest);
-    Ok(tests.filter_map(|one| test(&one).map(|test| (one, test))).collect())
+    let mut generators = Vec::new();
+    for program in built?.into_iter().filter(|one| one.kind == Kind::IntegrationTest) {
+        for (_, test) in GENERATORS.iter().filter(|(target, _)| program.target == *target) {
+            if let Some(name) = qualified(&listed(&program)?, test) {
+                generators.push((program.clone(), name));
+            }
+        }
+    }
+    for (target, test) in GENERATORS {
+        if !generators.iter().any(|(program, name)| program.target == target && is(name, test)) {
+            bail!("no program {target} has the test {test}");
+        }
+    }
+    Ok(generators)
 }
 
-/// The name of a test with its modules.
-fn qualified(program: &Executable, test: &str) -> anyhow::Result<String> {
-    let listed = Tool::new(&program.path).args(["--list", "--format=terse"]).dir(&program.folder).output()?;
+/// The tests of a program, with their modules, one in a line.
+fn listed(program: &Executable) -> anyhow::Result<String> {
+    Tool::new(&program.path).args(["--list", "--format=terse"]).dir(&program.folder).output()
+}
+
+/// The name of a test with its modules, if it is there.
+fn qualified(listed: &str, test: &str) -> Option<String> {
     let mut names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
-    match names.find(|name| name.rsplit("::").next() == Some(test)) {
-        Some(name) => Ok(name.to_owned()),
-        None => bail!("{} has no test {test}", program.path.display()),
+    names.find(|name| is(name, test)).map(str::to_owned)
+}
+
+fn is(name: &str, test: &str) -> bool {
+    name.rsplit("::").next() == Some(test)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_found_in_whatever_module_it_is() {
+        let listed = "audit::other: test\npermissions::wanted: test\nwanted_not: test\nmeasured: benchmark\n";
+        assert_eq!(qualified(listed, "wanted").as_deref(), Some("permissions::wanted"));
+        assert_eq!(qualified(listed, "measured"), None);
+        assert_eq!(qualified("", "wanted"), None);
     }
 }
