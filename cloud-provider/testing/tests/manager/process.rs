@@ -17,6 +17,16 @@ pub(crate) struct Manager {
     pub(crate) process: Process,
     pub(crate) port: u16,
     client: Client,
+    token: String,
+}
+
+/// Asks a port of a manager, whose certificate nobody signed.
+fn client(port: u16, token: &str) -> Client {
+    let mut config = Config::new(format!("https://127.0.0.1:{port}").parse().unwrap());
+    config.accept_invalid_certs = true;
+    config.default_retry = false;
+    config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
+    Client::try_from(config).unwrap()
 }
 
 /// A port that is free now.
@@ -39,20 +49,24 @@ impl Manager {
             .args(flags)
             .spawn()
             .unwrap();
-        let mut config = Config::new(format!("https://127.0.0.1:{port}").parse().unwrap());
-        config.accept_invalid_certs = true;
-        config.default_retry = false;
-        config.auth_info = AuthInfo { token: Some(plane.admin_token().to_owned().into()), ..AuthInfo::default() };
-        Manager { process, port, client: Client::try_from(config).unwrap() }
+        let client = client(port, plane.admin_token());
+        Manager { process, port, client, token: plane.admin_token().to_owned() }
     }
 
     /// Status and body.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-        let request = Request::builder().method(method).uri(path).body(Body::from(body.as_bytes().to_vec()))?;
-        let response = self.client.send(request).await?;
-        anyhow::ensure!(response.headers()["cache-control"] == "no-cache, private", "{path} may be cached");
-        let status = response.status().as_u16();
-        Ok((status, response.into_body().collect_bytes().await?.to_vec()))
+        ask(&self.client, method, path, body).await
+    }
+
+    /// Status and body, from another port than the secure one.
+    pub(crate) async fn ask_at(
+        &self,
+        port: u16,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> anyhow::Result<(u16, Vec<u8>)> {
+        ask(&client(port, &self.token), method, path, body).await
     }
 
     /// The text at a path that must be there.
@@ -75,4 +89,12 @@ impl Manager {
         .await
         .unwrap();
     }
+}
+
+async fn ask(client: &Client, method: Method, path: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+    let request = Request::builder().method(method).uri(path).body(Body::from(body.as_bytes().to_vec()))?;
+    let response = client.send(request).await?;
+    anyhow::ensure!(response.headers()["cache-control"] == "no-cache, private", "{path} may be cached");
+    let status = response.status().as_u16();
+    Ok((status, response.into_body().collect_bytes().await?.to_vec()))
 }
