@@ -123,6 +123,31 @@ async fn public_images() -> Actions {
     simulator.handle().permissions()
 }
 
+/// What `audit` reads: the resources of services of both kinds, and routes.
+async fn audit() -> Actions {
+    let cluster = cluster(Seed::cluster("demo", 2), "[Global]\nNLBSecurityGroupMode = Managed\n", None).await;
+    let balancers = ElasticLoadBalancers::new(&cluster.environment);
+    for kind in ["", "nlb"] {
+        let service = json!({
+            "metadata": {
+                "name": format!("web{kind}"), "namespace": "default", "uid": format!("11111111-2222-3333-4444-55555555555{}", kind.len()),
+                "annotations": {"service.beta.kubernetes.io/aws-load-balancer-type": kind},
+            },
+            "spec": {"type": "LoadBalancer", "ports": ports(&[(80, 30080)])},
+        });
+        let service: Service = serde_json::from_value(service).unwrap();
+        let (id, nodes) = (balancers.scope(&service), cluster.nodes_by_id().into());
+        let wanted = vec![Arc::new(service)];
+        let scope = Scope { id, cluster_name: "kubernetes".into(), wanted, unwanted: vec![], nodes };
+        let outcome = balancers.sync(&scope, Mode::Full).await;
+        assert!(outcome.services.values().all(|service| service.error.is_none()), "{outcome:?}");
+    }
+    cluster.handle.reset_calls();
+    assert_eq!(balancers.owned("kubernetes").await.unwrap().unwrap().len(), 5);
+    Ec2Routes::new(&cluster.environment, Arc::new(cluster.environment.instances())).list(&[]).await.unwrap();
+    cluster.handle.permissions()
+}
+
 /// A service through its life: with each of these sets of annotations and these changes of its spec, with fewer nodes, and
 /// without its load balancer.
 async fn services(cluster: &Cluster, steps: &[(Value, Value)]) -> Actions {
@@ -315,6 +340,12 @@ async fn features() -> Vec<Feature> {
             "`--controllers=*,pvlabel` or `--webhooks=pvlabel`",
             false,
             volumes().await,
+        ),
+        feature(
+            "Audit",
+            "`audit` in front of the flags. It is run by an operator: these permissions are for the credentials that it runs with",
+            false,
+            audit().await,
         ),
         feature("Another role", "`RoleARN`: what the machine needs; the role needs all the rest", false, role().await),
         feature("Images", "`ecr-credential-provider` on nodes", false, images().await),
