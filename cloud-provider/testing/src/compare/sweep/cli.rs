@@ -97,7 +97,7 @@ impl Sweep {
         let known = Report::load(committed)?;
         let mut report = Report::default();
         if sample.is_some() && texts.is_empty() {
-            report.gaps = known.gaps_among(&all);
+            report.gaps = known.gaps_among(&all, committed);
         }
         let report = Mutex::new(report);
         let queue = Mutex::new(scenarios.into_iter().collect::<VecDeque<_>>());

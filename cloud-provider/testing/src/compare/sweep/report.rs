@@ -1,6 +1,7 @@
 //! What came out, as JSON and as a page.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -162,12 +163,15 @@ impl Report {
         self.scenarios.insert(name.to_owned(), row);
     }
 
-    /// What the committed report lacks.
-    pub(super) fn gaps_among(&self, scenarios: &[Scenario]) -> Vec<String> {
+    /// What the report in this file, which is named after the cloud, lacks.
+    pub(super) fn gaps_among(&self, scenarios: &[Scenario], file: &Path) -> Vec<String> {
+        let name = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        let cloud = name.strip_suffix("-sweep").unwrap_or(name);
         let mut gaps = Vec::new();
         for Scenario { name, .. } in scenarios {
             match self.scenarios.get(name) {
-                None => gaps.push(format!("the report lacks {name}: cargo xtask sweep --all --filter {name}")),
+                None => gaps
+                    .push(format!("the report lacks {name}: cargo xtask sweep --cloud {cloud} --all --filter {name}")),
                 Some(row) if !row.is_good() => gaps.push(format!("the report has findings of {name}")),
                 Some(_) => {}
             }
@@ -297,19 +301,23 @@ mod tests {
     #[test]
     fn rows_are_replaced_by_disturbance_and_the_page_follows() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("sweep.json");
+        let file = folder.path().join("tape-sweep.json");
         let scenarios = super::super::super::scenario::parse("[{name: one}]").unwrap();
         let (mut crash, mut failure) = (Row::default(), Row::default());
         crash.add(Disturbance::Crash, true, false, Some(finding()));
         failure.add(Disturbance::Failure, true, false, None);
         Report::update(&file, "one", crash, &scenarios).unwrap();
-        assert!(!Report::load(&file).unwrap().gaps_among(&scenarios).is_empty());
+        assert!(!Report::load(&file).unwrap().gaps_among(&scenarios, &file).is_empty());
+        assert_eq!(
+            Report::default().gaps_among(&scenarios, &file),
+            ["the report lacks one: cargo xtask sweep --cloud tape --all --filter one"]
+        );
         Report::update(&file, "one", failure, &scenarios).unwrap();
         assert_eq!(Report::load(&file).unwrap().scenarios["one"].disturbances.len(), 2);
         let mut crash = Row::default();
         crash.add(Disturbance::Crash, true, false, None);
         Report::update(&file, "one", crash, &scenarios).unwrap();
-        assert_eq!(Report::load(&file).unwrap().gaps_among(&scenarios), Vec::<String>::new());
+        assert_eq!(Report::load(&file).unwrap().gaps_among(&scenarios, &file), Vec::<String>::new());
         let page = std::fs::read_to_string(file.with_extension("md")).unwrap();
         assert!(page.contains("| crash | 1 | 1 | 1 | 0 | 0 |"), "{page}");
     }
