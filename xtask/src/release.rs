@@ -8,7 +8,7 @@ use crate::workspace;
 
 const HELP: &str = "\
       --cloud CLOUD        The cloud whose crate it is
-      --version X.Y.Z      The version, which the crate's manifest and changelog have already
+      --version X.Y.Z      The version, which the crate's manifest, chart and changelog have already
       --to REPOSITORY      Where the image goes: registry and repository
       --charts REPOSITORY  Where the chart goes; its name is added [default: charts, beside the image]
       --key PATH           The private key of `cosign generate-key-pair`; its password is in COSIGN_PASSWORD

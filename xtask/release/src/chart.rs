@@ -53,10 +53,7 @@ impl Chart {
     /// When a file cannot be read, versions are not those of the crate, or the values have no place for the image.
     pub fn pack(folder: &Path, version: &str, repository: &str, digest: &str) -> anyhow::Result<Self> {
         let metadata = metadata(folder)?;
-        for name in ["version", "appVersion"] {
-            let found = field(&metadata, name)?;
-            ensure!(found == version, "{name} in {} is {found}, not {version}", folder.join("Chart.yaml").display());
-        }
+        check_versions(folder, &metadata, version)?;
         let name = field(&metadata, "name")?;
         let mut files = BTreeMap::new();
         read(folder, &name, &mut files)?;
@@ -93,6 +90,22 @@ impl Chart {
 /// When there is none.
 pub fn in_layout(layout: &Layout) -> anyhow::Result<Descriptor> {
     layout.index()?.manifests().first().cloned().context("there is no chart")
+}
+
+/// Whether the chart in a folder is one of this version of its crate.
+///
+/// # Errors
+/// When it is not, or cannot be read.
+pub fn check(folder: &Path, version: &str) -> anyhow::Result<()> {
+    check_versions(folder, &metadata(folder)?, version)
+}
+
+fn check_versions(folder: &Path, metadata: &Value, version: &str) -> anyhow::Result<()> {
+    for name in ["version", "appVersion"] {
+        let found = field(metadata, name)?;
+        ensure!(found == version, "{name} in {} is {found}, not {version}", folder.join("Chart.yaml").display());
+    }
+    Ok(())
 }
 
 /// Manifests with every image of the controller's version replaced by one that is pinned.
@@ -163,6 +176,14 @@ mod tests {
         assert_eq!(pin(values, "r.example/c", "sha256:1").unwrap(), pinned);
         assert!(pin("image:\n", "r", "d").is_err());
         assert!(pin("a: 1\n", "r", "d").is_err());
+    }
+
+    #[test]
+    fn a_chart_of_another_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("Chart.yaml"), "name: a\nversion: 0.2.0\nappVersion: 0.1.0\n").unwrap();
+        let told = check(folder.path(), "0.2.0").unwrap_err().to_string();
+        assert!(told.starts_with("appVersion in ") && told.ends_with(" is 0.1.0, not 0.2.0"), "{told}");
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl Place {
     }
 }
 
+/// A chart that nobody has brought to the version of its crate is found before anything is built.
+pub(super) fn check_version(release: &Release) -> anyhow::Result<()> {
+    release.chart.as_ref().map_or(Ok(()), |place| chart::check(&place.folder, &release.version))
+}
+
 pub(super) fn describe(release: &Release, what: &str) -> String {
     release.chart.as_ref().map_or_else(|| "there is no chart".to_owned(), |chart| format!("{what} {}", chart.to))
 }

@@ -19,6 +19,7 @@ pub(super) fn version(release: &Release) -> anyhow::Result<String> {
     let manifest = release.controller.folder.join("Cargo.toml");
     let found = &release.controller.version;
     ensure!(*found == release.version, "{} has version {found}, not {}", manifest.display(), release.version);
+    super::charts::check_version(release)?;
     let earlier = git(release, &["tag", "--list", &format!("{}/v*", release.controller.package)])?;
     let earlier: Vec<&str> = earlier.lines().filter(|tag| *tag != release.git_tag()).collect();
     Ok(if earlier.is_empty() { "the first one".to_owned() } else { format!("after {}", earlier.join(", ")) })

@@ -26,7 +26,7 @@ use crate::registry::credentials::Credentials;
 use state::State;
 
 const AFTER_HELP: &str = "\
-Before: the crate's Cargo.toml has the version, its CHANGELOG.md a section \"## X.Y.Z\", and all is committed.
+Before: the crate's Cargo.toml and its chart have the version, its CHANGELOG.md a section \"## X.Y.Z\", and all is committed.
 The password of the key is in COSIGN_PASSWORD; credentials of the registry as for `cargo xtask push`.
 All that is made is in target/releases/PACKAGE/vX.Y.Z. A run that failed goes on where it was when it is started again.";
 
@@ -170,7 +170,7 @@ impl Step {
         let remote = release.git_remote.as_ref().map_or_else(String::new, |name| format!(", and push it to {name}"));
         match self {
             Self::Tree => "no file differs from the commit".to_owned(),
-            Self::Version => format!("{} is the version in the manifest", release.version),
+            Self::Version => format!("{} is the version in the manifest and the chart", release.version),
             Self::Changelog => "the changelog of the crate has a section for it".to_owned(),
             Self::Free => format!("neither {tag} nor {to} is taken"),
             Self::Key => format!("{} can be opened", release.key.display()),
