@@ -58,7 +58,7 @@ enum Command {
     Sweep(compare::SweepArgs),
     /// Run what CI runs: formatting, lints, tests, conformance, licences
     Test(test::Args),
-    /// Check the tree: who depends on whom, file sizes, what each crate must have
+    /// Check the tree: who depends on whom, file sizes, links between pages, what each crate must have
     Tidy,
 }
 

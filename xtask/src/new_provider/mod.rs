@@ -107,7 +107,7 @@ impl Cloud {
         let (package, name) = (self.package(), &self.name);
         format!(
             "made {package} with its simulator, and docs/reference/{name}.md\n\n\
-             cargo test -p {package}    # what fails says what to write next, and where an example stands\n\
+             cargo test --no-fail-fast -p {package}    # what fails says what to write next, and where an example stands\n\
              cargo run -p {package} -- --help\n\n\
              docs/guides/write-a-provider.md goes through it, and names what is to be entered elsewhere.\n"
         )
