@@ -125,12 +125,13 @@ async fn public_images() -> Actions {
 
 /// What `audit` reads: the resources of services of both kinds, and routes.
 async fn audit() -> Actions {
-    let cluster = cluster(Seed::cluster("demo", 2), "[Global]\nNLBSecurityGroupMode = Managed\n", None).await;
+    let config = "[Global]\nNLBSecurityGroupMode = Managed\nRouteTableID = rtb-0a1b2c3d4e5f60002\n";
+    let cluster = cluster(Seed::cluster("demo", 2), config, None).await;
     let balancers = ElasticLoadBalancers::new(&cluster.environment);
-    for kind in ["", "nlb"] {
+    for (kind, uid) in [("", "11111111-2222-3333-4444-555555555555"), ("nlb", "66666666-7777-8888-9999-000000000000")] {
         let service = json!({
             "metadata": {
-                "name": format!("web{kind}"), "namespace": "default", "uid": format!("11111111-2222-3333-4444-55555555555{}", kind.len()),
+                "name": format!("web{kind}"), "namespace": "default", "uid": uid,
                 "annotations": {"service.beta.kubernetes.io/aws-load-balancer-type": kind},
             },
             "spec": {"type": "LoadBalancer", "ports": ports(&[(80, 30080)])},
