@@ -8,5 +8,5 @@ const URL: &str = "MOTO_URL";
 
 pub(super) fn conformance(run: &Run, at: &Activity<'_>) -> anyhow::Result<String> {
     let (_moto, url) = moto::start(&run.workspace.root, |tool, limit| at.run(tool, limit))?;
-    suites::conformance_on(run, at, run.workspace.root.join(FOLDER), suites::MOTO, (URL, url.as_ref()))
+    suites::conformance_on(run, at, run.workspace.root.join(FOLDER), suites::MOTO, &[(URL, url.as_ref())])
 }

@@ -17,9 +17,6 @@ use crate::objects::{KubeletNode, LoadBalancerService, UNINITIALIZED, register_n
 use crate::progress::Progress;
 use crate::rbac::{self, ACCOUNT};
 
-/// How long the cluster and the cloud may take to agree when nothing is wrong.
-pub(super) const SOON: Duration = Duration::from_secs(60);
-
 /// What a scenario works with.
 pub struct Bench {
     /// The cloud.
@@ -30,12 +27,14 @@ pub struct Bench {
     pub plane: ControlPlane,
     /// The admin's client.
     pub client: Client,
+    /// How long the cluster and the cloud may take to agree when nothing is wrong.
+    pub patience: Duration,
     kubeconfig: PathBuf,
     starts: AtomicU32,
 }
 
 impl Bench {
-    pub(super) async fn new(subject: Box<dyn Subject>, scenario: &str) -> anyhow::Result<Self> {
+    pub(super) async fn new(subject: Box<dyn Subject>, scenario: &str, patience: Duration) -> anyhow::Result<Self> {
         let options = Options { progress: Progress::silent(), ..Options::default() };
         let plane = ControlPlane::start(options).await?;
         let client = plane.client().await?;
@@ -43,7 +42,7 @@ impl Bench {
         let kubeconfig = plane.kubeconfig_for_service_account("kube-system", ACCOUNT).await?;
         let kubeconfig = plane.write_kubeconfig(scenario, &kubeconfig)?;
         let declared = subject.declared();
-        Ok(Self { subject, declared, plane, client, kubeconfig, starts: AtomicU32::new(0) })
+        Ok(Self { subject, declared, plane, client, patience, kubeconfig, starts: AtomicU32::new(0) })
     }
 
     /// The controller's name in the audit log.
@@ -110,7 +109,7 @@ impl Bench {
     /// Waits until the nodes carry all that the cloud knows about them, and can be scheduled to.
     pub(super) async fn initialised(&self, names: &[String]) -> anyhow::Result<()> {
         let api: Api<Node> = Api::all(self.client.clone());
-        eventually(SOON, || async {
+        eventually(self.patience, || async {
             let nodes = api.list(&kube::api::ListParams::default()).await.context("list nodes")?.items;
             for name in names {
                 let node = nodes.iter().find(|node| node.metadata.name.as_ref() == Some(name));
@@ -153,7 +152,7 @@ impl Bench {
     pub(super) async fn balanced(&self, service: &str, ports: &[i32], nodes: &[String]) -> anyhow::Result<()> {
         let (ports, nodes): (BTreeSet<i32>, BTreeSet<String>) =
             (ports.iter().copied().collect(), nodes.iter().cloned().collect());
-        eventually(SOON, || async {
+        eventually(self.patience, || async {
             let balancer = self.load_balancer(service).await?;
             ensure!(balancer.ports == ports, "it listens on {:?}, wanted are {ports:?}", balancer.ports);
             ensure!(balancer.backends == nodes, "it has {} backends of {}", balancer.backends.len(), nodes.len());
@@ -170,7 +169,7 @@ impl Bench {
 
     /// Waits until a service is gone from the cluster, and the cloud holds nothing but `before`.
     pub(super) async fn gone(&self, names: &[String], before: &BTreeSet<String>) -> anyhow::Result<()> {
-        eventually(SOON * 2, || async {
+        eventually(self.patience * 2, || async {
             for name in names {
                 let left = self.services().get_opt(name).await.context("get a service")?;
                 ensure!(left.is_none(), "service {name} is still held by its finalizer");

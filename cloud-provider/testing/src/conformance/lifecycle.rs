@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use super::bench::{Bench, SOON, eventually, has_taint};
+use super::bench::{Bench, eventually, has_taint};
 use super::{Disturbance, InstanceState};
 use crate::objects::set_ready;
 
@@ -49,7 +49,7 @@ pub(super) async fn node_follows_its_instance(bench: &Bench) -> anyhow::Result<(
         groups.push(group);
     }
 
-    eventually(SOON + bench.declared.grace, || async {
+    eventually(bench.patience + bench.declared.grace, || async {
         for group in &groups {
             check(bench, group, true).await?;
         }
@@ -61,7 +61,7 @@ pub(super) async fn node_follows_its_instance(bench: &Bench) -> anyhow::Result<(
     if let (true, Some(group)) = (bench.declared.stopping, groups.first()) {
         bench.subject.set_instance(&group.stopped, InstanceState::Running).await?;
         set_ready(&bench.client, &group.stopped, true).await?;
-        eventually(SOON, || async {
+        eventually(bench.patience, || async {
             let node = bench.node(&group.stopped).await?.context("the restarted node was deleted")?;
             ensure!(!has_taint(&node, SHUTDOWN), "the restarted node keeps the shutdown taint");
             Ok(())

@@ -371,6 +371,9 @@ const SCENARIOS: &[Scenario] = &[
     scenario!("standby-takes-over", |declared| declared.leader_election, restarts::standby_takes_over),
 ];
 
+/// How long the cluster and a cloud that is quick may take to agree.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a run tests.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -380,15 +383,20 @@ pub struct Run {
     pub only: Option<String>,
     /// Scenarios at the same time; they wait more than they work.
     pub concurrency: usize,
+    /// How long the cluster and the cloud may take to agree when nothing is wrong.
+    pub patience: Duration,
     /// Where it is told what happens.
     pub progress: Progress,
 }
 
 impl Default for Run {
     fn default() -> Self {
-        // One filter for all clouds, so that a failure can be looked at alone.
-        let only = std::env::var("CONFORMANCE").ok().filter(|value| !value.is_empty());
-        Self { skip: BTreeMap::new(), only, concurrency: 2, progress: Progress::stderr() }
+        // The same for all clouds: a failure can be looked at alone, and what is slow gets more time.
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let only = variable("CONFORMANCE");
+        let seconds = variable("CONFORMANCE_PATIENCE").and_then(|seconds| seconds.parse().ok());
+        let patience = seconds.map_or(PATIENCE, Duration::from_secs);
+        Self { skip: BTreeMap::new(), only, concurrency: 2, patience, progress: Progress::stderr() }
     }
 }
 
@@ -415,7 +423,7 @@ pub async fn run(factory: &dyn Factory, run: Run) -> anyhow::Result<()> {
         (scenario.applies)(&declared) && run.only.as_ref().is_none_or(|only| scenario.name.contains(only.as_str()))
     });
     let failures: Vec<String> = stream::iter(chosen)
-        .map(|scenario| one(factory, scenario, &run.progress))
+        .map(|scenario| one(factory, scenario, &run))
         .buffer_unordered(run.concurrency.max(1))
         .filter_map(|failure| async { failure })
         .collect()
@@ -427,10 +435,10 @@ pub async fn run(factory: &dyn Factory, run: Run) -> anyhow::Result<()> {
 }
 
 /// Runs one scenario and tells what went wrong, if anything did.
-async fn one(factory: &dyn Factory, scenario: &Scenario, progress: &Progress) -> Option<String> {
+async fn one(factory: &dyn Factory, scenario: &Scenario, run: &Run) -> Option<String> {
     let begun = Instant::now();
     let result = async {
-        let bench = Bench::new(factory.subject().await?, scenario.name).await?;
+        let bench = Bench::new(factory.subject().await?, scenario.name, run.patience).await?;
         let result = (scenario.run)(&bench).await;
         bench.conclude(result)
     }
@@ -438,11 +446,11 @@ async fn one(factory: &dyn Factory, scenario: &Scenario, progress: &Progress) ->
     let seconds = begun.elapsed().as_secs_f64();
     match result {
         Ok(()) => {
-            progress.note(&format!("{}: passed ({seconds:.1} s)", scenario.name));
+            run.progress.note(&format!("{}: passed ({seconds:.1} s)", scenario.name));
             None
         }
         Err(error) => {
-            progress.note(&format!("{}: FAILED ({seconds:.1} s): {error:#}", scenario.name));
+            run.progress.note(&format!("{}: FAILED ({seconds:.1} s): {error:#}", scenario.name));
             Some(format!("{}: {error:#}", scenario.name))
         }
     }

@@ -8,7 +8,7 @@ use cloud_provider::controllers::node_ipam;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams};
 
-use super::bench::{Bench, SOON, eventually};
+use super::bench::{Bench, eventually};
 use super::restarts::kubernetes_writes;
 use super::{Controller, InstanceState, RouteSupport};
 
@@ -127,7 +127,7 @@ async fn restarted(
 
 /// Waits until each node has a range of each family, and none is there twice.
 async fn distinct(bench: &Bench, names: &[String]) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    eventually(SOON, || async {
+    eventually(bench.patience, || async {
         let ranges = pod_cidrs(bench, names).await?;
         let mut seen = BTreeSet::new();
         for (name, cidrs) in &ranges {
@@ -143,7 +143,7 @@ async fn distinct(bench: &Bench, names: &[String]) -> anyhow::Result<BTreeMap<St
 }
 
 async fn as_assigned(bench: &Bench, names: &[String]) -> anyhow::Result<()> {
-    eventually(SOON * 2, || async {
+    eventually(bench.patience * 2, || async {
         for (name, cidrs) in pod_cidrs(bench, names).await? {
             let assigned = bench.subject.pod_range(&name).await?;
             ensure!(cidrs == [assigned.clone()], "node {name} has {cidrs:?}, its instance {assigned}");

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::bench::{Bench, SOON, eventually};
+use super::bench::{Bench, eventually};
 use super::restarts::start_changes_nothing;
 use super::{InstanceState, Route};
 
@@ -146,7 +146,7 @@ async fn remove_node(bench: &Bench, name: &str) -> anyhow::Result<()> {
 
 /// Waits until the routes are exactly these, and these nodes say that they are routed.
 async fn routed(bench: &Bench, wanted: &BTreeSet<Route>, nodes: &[&String]) -> anyhow::Result<()> {
-    eventually(SOON * 2, || async {
+    eventually(bench.patience * 2, || async {
         let now = bench.subject.routes().await?;
         let missing: Vec<_> = wanted.difference(&now).collect();
         ensure!(missing.is_empty(), "routes are missing: {missing:?}");

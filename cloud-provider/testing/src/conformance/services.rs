@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, SOON, eventually};
+use super::bench::{Bench, eventually};
 
 /// For each kind: created with all nodes behind it, told of a new node, changed, deleted; nothing is left.
 pub(super) async fn come_change_and_go(bench: &Bench) -> anyhow::Result<()> {
@@ -57,7 +57,7 @@ pub(super) async fn type_change(bench: &Bench) -> anyhow::Result<()> {
         bench.balanced(name, &[80], &nodes).await?;
         set_spec(bench, name, json!({ "type": "NodePort" })).await?;
         bench.gone(&[], &before).await?;
-        eventually(SOON, || async {
+        eventually(bench.patience, || async {
             ensure!(bench.ingress(name).await.is_err(), "service {name} keeps its status");
             let service = bench.services().get(name).await?;
             let finalizers = service.metadata.finalizers.unwrap_or_default();

@@ -9,7 +9,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::Disk;
-use super::bench::{Bench, SOON, eventually};
+use super::bench::{Bench, eventually};
 use crate::objects::persistent_volume;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -81,7 +81,7 @@ async fn create(bench: &Bench, name: &str, source: Value) -> anyhow::Result<()> 
 
 /// Waits until each volume says where its disk is, and requires nodes that are there.
 async fn complete(bench: &Bench, disks: &BTreeMap<String, Disk>) -> anyhow::Result<()> {
-    eventually(SOON, || async {
+    eventually(bench.patience, || async {
         for (name, disk) in disks {
             let volume = volumes(bench).get(name).await.with_context(|| format!("get volume {name}"))?;
             let labels = volume.metadata.labels.unwrap_or_default();
