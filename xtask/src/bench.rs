@@ -10,6 +10,7 @@ Passed on to the bench:
       --controllers NAMES  Of ours, upstream, upstream-tuned [default: all]
       --upstream PATH      The binary of upstream's controller instead of the pinned one
       --latency DURATION   Latency of the cloud's answers [default: 50ms]
+      --pending DURATION   OpenStack: how long load balancers are pending after each change [default: 2s]
       --period DURATION    The period of passes over the addresses of nodes [default: 60s]
       --limit DURATION     A phase that takes longer ends its cell [default: 20m]
       --out PATH           The folder of table, figures and curves [default: docs/benchmarks]
@@ -18,7 +19,7 @@ Passed on to the bench:
 
 Cells run one by one; a run that was ended goes on where it was, with the same programs. Nothing else should run
 on the machine.
-The release build takes half an hour the first time.";
+The release build takes half an hour the first time for AWS, with its SDK, and minutes for OpenStack.";
 
 /// What to measure.
 #[derive(Debug, clap::Args)]

@@ -11,6 +11,7 @@ Passed on to the demo:
       --nodes N            Nodes to register over ten seconds [default: 100]
       --services N         Services of type LoadBalancer, of each of the cloud's kinds in turn [default: 4]
       --latency DURATION   Latency of the simulated cloud's answers, such as 50ms
+      --pending DURATION   OpenStack: how long load balancers are pending after each change [default: 500ms]
       --keep               Stay up, print KUBECONFIG and what to try, end on Ctrl-C
       --json               A summary as the last line of standard output
       --cloud-api URL      AWS: another endpoint instead of the simulator (moto, LocalStack)

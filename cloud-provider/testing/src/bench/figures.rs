@@ -24,6 +24,9 @@ pub(super) struct Figures {
 pub(super) struct Terms {
     /// Of the cloud's answers.
     pub(super) latency_ms: u128,
+    /// Of load balancers after each change, where the cloud takes its time for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pending_ms: Option<u128>,
     /// Of the pass over the addresses of all nodes.
     pub(super) period_seconds: u64,
     /// Of a phase.

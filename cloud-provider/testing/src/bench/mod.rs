@@ -91,11 +91,13 @@ impl FromStr for Size {
 /// When a program cannot be started or ends by itself. What was measured before stays.
 pub async fn run(mut args: Args) -> anyhow::Result<()> {
     let progress = Progress::stderr();
-    let latency = *args.programs.latency.get_or_insert(LATENCY);
     let cloud = args.programs.cloud.clone();
+    let latency = *args.programs.latency.get_or_insert(LATENCY);
+    args.programs.pending = args.programs.pending.or_else(|| cloud::pending(&cloud));
     let path = args.out.join(format!("{cloud}.json"));
     let terms = Terms {
         latency_ms: latency.as_millis(),
+        pending_ms: args.programs.pending.map(|pending| pending.as_millis()),
         period_seconds: args.period.as_secs(),
         limit_seconds: args.limit.as_secs(),
     };

@@ -35,6 +35,9 @@ pub(crate) struct Programs {
     /// Latency of the simulated cloud's answers, such as 50ms, which is the bench's; the demo's is none.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) latency: Option<Duration>,
+    /// OpenStack: how long simulated load balancers are pending after each change; 2s in the bench, 500ms in the demo.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) pending: Option<Duration>,
 }
 
 /// Which cloud, and how large.
@@ -125,13 +128,25 @@ pub(crate) trait Cloud: Send + Sync {
 pub(crate) fn upstream(cloud: &str) -> anyhow::Result<Upstream> {
     match cloud {
         "aws" => Ok(upstream::AWS),
+        "openstack" => Ok(upstream::OPENSTACK),
         other => bail!("nothing is known of upstream's controller for cloud {other:?}"),
     }
 }
 
+/// How long load balancers are pending after each change in the bench, unless something else is asked for; `None` for clouds that
+/// take every change at once.
+pub(crate) fn pending(cloud: &str) -> Option<Duration> {
+    (cloud == "openstack").then_some(Duration::from_secs(2))
+}
+
 /// Starts the cloud that was asked for.
 pub(crate) async fn start(setup: &Setup, dir: &Path) -> anyhow::Result<Box<dyn Cloud>> {
-    match setup.programs.cloud.as_str() {
+    let cloud = setup.programs.cloud.as_str();
+    ensure!(
+        setup.programs.pending.is_none() || pending(cloud).is_some(),
+        "load balancers of {cloud} are never pending"
+    );
+    match cloud {
         "aws" => Ok(Box::new(aws::Aws::start(setup, dir).await?)),
         "openstack" => Ok(Box::new(openstack::OpenStack::start(setup, dir).await?)),
         other => bail!("there is no demo for cloud {other:?}"),

@@ -54,7 +54,7 @@ pub struct Args {
     json: bool,
     /// Instead of the simulator, use another endpoint (AWS: moto, LocalStack) or the services that keep their state in a folder
     /// (OpenStack).
-    #[arg(long, value_name = "URL_OR_FOLDER", conflicts_with = "latency")]
+    #[arg(long, value_name = "URL_OR_FOLDER", conflicts_with_all = ["latency", "pending"])]
     cloud_api: Option<String>,
     /// The Kubernetes minor release.
     #[arg(long, value_name = "MINOR")]

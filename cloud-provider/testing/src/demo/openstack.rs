@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
@@ -20,8 +21,8 @@ const CLUSTER: &str = "demo";
 /// OpenStack limits no rates by itself; operators do in front of it. These are generous for one project of many.
 const RATES: [Rate; 3] = [("nova.*", 50, 10), ("neutron.*", 100, 20), ("octavia.*", 100, 20)];
 
-/// How long load balancers are pending after each change.
-const PENDING: &str = "--pending=500ms";
+/// How long load balancers are pending after each change, where nothing else is asked for.
+const PENDING: Duration = Duration::from_millis(500);
 
 /// A project.
 pub(super) struct OpenStack {
@@ -53,7 +54,8 @@ impl OpenStack {
         if let Some(folder) = &setup.cloud_api {
             return Self::on_services(setup, folder.into()).await;
         }
-        let flags = [format!("--cluster={CLUSTER}"), PENDING.to_owned()];
+        let pending = setup.programs.pending.unwrap_or(PENDING);
+        let flags = [format!("--cluster={CLUSTER}"), format!("--pending={}ms", pending.as_millis())];
         let (simulator, ready): (_, Box<Ready>) = Simulator::start(setup, dir, &flags).await?;
         simulator.control.send_json(Method::POST, "/servers", &json!({ "count": setup.nodes })).await?;
         let servers = simulator.control.get_json("/resources/servers").await?;

@@ -29,7 +29,8 @@ impl Stage {
         dir: &Path,
     ) -> anyhow::Result<Self> {
         let simulator = Some(simulator.to_owned());
-        let programs = Programs { cloud: name.to_owned(), controller: PathBuf::new(), simulator, latency: None };
+        let controller = PathBuf::new();
+        let programs = Programs { cloud: name.to_owned(), controller, simulator, latency: None, pending: None };
         let setup = Setup { programs, cloud_api: None, nodes, services, backends: nodes };
         Ok(Self { cloud: cloud::start(&setup, dir).await?, services, dir: dir.to_owned() })
     }
