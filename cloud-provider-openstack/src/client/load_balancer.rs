@@ -54,6 +54,15 @@ impl Client {
         self.list(Service::LoadBalancer, "loadbalancer_list", &path, LOAD_BALANCERS, &[filter]).await
     }
 
+    /// The load balancers of our project, with the attributes that we read and no others.
+    pub async fn load_balancers_of_project(&self) -> Result<Vec<LoadBalancer>> {
+        let session = self.session().await?;
+        let project = session.project.iter().map(|project| ("project_id", project.as_str()));
+        let query: Vec<_> = ATTRIBUTES.map(|name| ("fields", name)).into_iter().chain(project).collect();
+        let path = ["lbaas", LOAD_BALANCERS];
+        self.list(Service::LoadBalancer, "loadbalancer_list", &path, LOAD_BALANCERS, &query).await
+    }
+
     /// All load balancers that there are.
     pub async fn all_load_balancers(&self) -> Result<Vec<LoadBalancer>> {
         let path = ["lbaas", LOAD_BALANCERS];

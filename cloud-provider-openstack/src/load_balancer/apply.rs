@@ -1,12 +1,11 @@
 //! Running single steps.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future};
 
 use cloud_provider::{
     Error, Kind,
     cloud::{Applied, Note},
     error::Result,
-    http::{Polling, Progress},
 };
 use futures::future::try_join_all;
 
@@ -241,7 +240,7 @@ impl Octavia {
     async fn fail_over(&self, id: &str) -> Result<Applied> {
         self.note_failed_over(id, true);
         self.client.fail_over_load_balancer(id).await?;
-        self.ready(id, self.waits.creation).await?;
+        self.back(id).await?;
         self.note_failed_over(id, false);
         Ok(Applied::Pending { retry_after: PENDING })
     }
@@ -263,19 +262,7 @@ impl Octavia {
             }
             Provisioning::Deleting => {}
         }
-        self.waits
-            .deletion
-            .until(format!("deletion of load balancer {id}"), || async {
-                match self.client.load_balancer(id).await {
-                    Err(error) if error.is_not_found() => Ok(Progress::Done(())),
-                    Ok(it) if it.provisioning() == Provisioning::Deleted => Ok(Progress::Done(())),
-                    Ok(it) if it.provisioning() == Provisioning::Error => {
-                        Err(Error::new(Kind::Conflict, format!("load balancer {id} failed to be deleted")))
-                    }
-                    other => other.map(|_| Progress::Pending),
-                }
-            })
-            .await
+        self.gone(id).await
     }
 
     /// Writes tags that are read anew: services share them.
@@ -295,45 +282,14 @@ impl Octavia {
             match call().await {
                 Err(error) if *error.kind() == Kind::Conflict => {
                     tracing::debug!(load_balancer = id, error = %error.chain(), "waiting for another change");
-                    self.ready(id, self.waits.change).await?;
+                    self.ready(id).await?;
                 }
-                Ok(value) => return self.ready(id, self.waits.change).await.map(|_| value),
+                Ok(value) => return self.ready(id).await.map(|_| value),
                 failed => return failed,
             }
         }
         let value = call().await?;
-        self.ready(id, self.waits.change).await.map(|_| value)
-    }
-
-    /// Waits until nothing is going on with a load balancer, for a while.
-    async fn ready(&self, id: &str, polling: Polling) -> Result<LoadBalancer> {
-        tokio::time::sleep(polling.first).await;
-        polling.until(format!("a change of load balancer {id}"), || self.progress(id)).await
-    }
-
-    /// Waits until a load balancer that was just made is ready, for a while. Reads may lag behind: it need not be seen yet.
-    async fn made(&self, id: &str) -> Result<LoadBalancer> {
-        let polling = self.waits.creation;
-        tokio::time::sleep(polling.first).await;
-        let look = || async {
-            match self.progress(id).await {
-                Err(error) if error.is_not_found() => Ok(Progress::Pending),
-                seen => seen,
-            }
-        };
-        polling.until(format!("creation of load balancer {id}"), look).await
-    }
-
-    async fn progress(&self, id: &str) -> Result<Progress<LoadBalancer>> {
-        let it = self.client.load_balancer(id).await?;
-        match it.provisioning() {
-            Provisioning::Active => Ok(Progress::Done(it)),
-            Provisioning::Pending => Ok(Progress::Pending),
-            Provisioning::Error => Err(Error::new(Kind::Conflict, format!("load balancer {id} went to ERROR"))),
-            Provisioning::Deleting | Provisioning::Deleted => {
-                Err(Error::not_found(format!("load balancer {id} is being deleted")))
-            }
-        }
+        self.ready(id).await.map(|_| value)
     }
 
     /// Takes an address from the first subnet that has one left.
@@ -435,33 +391,4 @@ impl Octavia {
 /// Whether trying again would not help.
 fn is_final(error: &Error) -> bool {
     !error.is_outage() && !matches!(error.kind(), Kind::Pending { .. } | Kind::Refused)
-}
-
-/// How long to wait for Octavia.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Waits {
-    creation: Polling,
-    change: Polling,
-    deletion: Polling,
-}
-
-impl Waits {
-    /// Waits as long as upstream with that many looks, each pause 1.2 times the one before, and looks at shorter intervals.
-    pub(super) fn new(steps: u32) -> Self {
-        let total = |steps: u32| {
-            (1..steps.min(200)).map(|step| 1.2_f64.powi(i32::try_from(step).unwrap_or(i32::MAX) - 1)).sum::<f64>()
-        };
-        let total = |steps| Duration::try_from_secs_f64(total(steps)).unwrap_or(Duration::from_secs(24 * 3600));
-        let polling = |first, total| Polling {
-            first: Duration::from_millis(first),
-            factor: 1.5,
-            longest: Duration::from_secs(10),
-            total,
-        };
-        Self {
-            creation: polling(1000, total(steps)),
-            change: polling(300, total(steps)),
-            deletion: polling(1000, total(steps.saturating_add(1))),
-        }
-    }
 }

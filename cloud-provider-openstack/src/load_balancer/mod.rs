@@ -25,6 +25,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -46,13 +47,14 @@ use cloud_provider::{
 use tokio::{sync::OnceCell, time::Instant};
 
 use self::{
-    apply::{Made, Waits},
+    apply::Made,
     desired::{Desired, Resolved, StatusForm, Wanted},
     features::Version,
     measured::Measured,
     observed::Observed,
     opened::Opened,
     operation::Operation,
+    waiting::{Lookout, Waits},
 };
 use crate::{
     client::{Client, load_balancer::LoadBalancer, network::Subnet},
@@ -76,6 +78,7 @@ pub(crate) struct Octavia {
     region: String,
     cluster_name: Arc<str>,
     waits: Waits,
+    lookout: Lookout,
     version: OnceCell<Version>,
     subnets: Mutex<HashMap<String, Subnet>>,
     /// Load balancers that were failed over, and did not come back by that.
@@ -103,6 +106,7 @@ pub fn load_balancers(
         region,
         cluster_name,
         waits: Waits::new(steps.and_then(|steps| steps.parse().ok()).unwrap_or(STEPS)),
+        lookout: Lookout::new(),
         version: OnceCell::new(),
         subnets: Mutex::default(),
         failed_over: Mutex::default(),

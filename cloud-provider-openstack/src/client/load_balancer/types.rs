@@ -47,6 +47,19 @@ pub struct LoadBalancer {
     pub tags: Vec<String>,
 }
 
+/// What [`LoadBalancer`] is read from.
+pub(super) const ATTRIBUTES: [&str; 9] = [
+    "id",
+    "name",
+    "provisioning_status",
+    "vip_address",
+    "vip_port_id",
+    "vip_subnet_id",
+    "vip_network_id",
+    "additional_vips",
+    "tags",
+];
+
 impl LoadBalancer {
     /// Where Octavia stands with it.
     pub fn provisioning(&self) -> Provisioning {
