@@ -53,6 +53,7 @@ fn list(context: &mut Context<'_>, request: &Request) -> Result<Reply, ApiError>
     let paging = Paging {
         largest: Some(1000),
         links_need_limit: false,
+        links_keep_query: true,
         previous: Previous::Never,
         unknown_marker: |marker| ApiError::not_found(format!("Volume {marker} could not be found.")),
         bad_limit: |limit| {

@@ -99,6 +99,8 @@ pub(crate) struct Paging {
     pub(crate) largest: Option<usize>,
     /// Whether links are told only if the client gave a limit.
     pub(crate) links_need_limit: bool,
+    /// Whether links have the filters and fields of the request.
+    pub(crate) links_keep_query: bool,
     /// Whether the first page has a link to the one before.
     pub(crate) previous: Previous,
     /// The refusal of an unknown marker.
@@ -151,12 +153,17 @@ pub(crate) fn page(
     let mut links = Vec::new();
     if let (Some(limit), false) = (limit, paging.links_need_limit && asked.is_none()) {
         let link = |rel: &str, marker: &str, reverse: bool| {
-            let mut query: Vec<String> = request
-                .query
-                .iter()
-                .filter(|(name, _)| !matches!(name.as_str(), "marker" | "page_reverse"))
-                .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
-                .collect();
+            let kept = |name: &str| match name {
+                "marker" | "page_reverse" => false,
+                "sort" | "sort_key" => true,
+                _ => paging.links_keep_query,
+            };
+            let all = request.query.iter().filter(|(name, _)| kept(name));
+            let mut query: Vec<String> =
+                all.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+            if !paging.links_keep_query {
+                query.push(format!("limit={limit}"));
+            }
             query.push(format!("marker={marker}"));
             if reverse {
                 query.push("page_reverse=True".to_owned());

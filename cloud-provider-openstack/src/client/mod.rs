@@ -288,7 +288,8 @@ impl Client {
     ///
     /// As for [`list`](Self::list).
     pub async fn all<T: DeserializeOwned>(&self, request: Request, key: &'static str) -> Result<Vec<T>> {
-        Ok(http::pages(&self.0.http, request, |response| page::read(response, key)).await?)
+        let first = request.url().clone();
+        Ok(http::pages(&self.0.http, request, |response| page::read(response, key, &first)).await?)
     }
 
     /// Makes one thing. Not repeated where it may have been made already.

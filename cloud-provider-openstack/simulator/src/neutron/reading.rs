@@ -164,6 +164,7 @@ pub(super) fn list(context: &Context<'_>, request: &Request, resource: &Resource
     let paging = Paging {
         largest: context.knobs.release.neutron_page,
         links_need_limit: context.knobs.release.neutron_page.is_none(),
+        links_keep_query: true,
         previous: Previous::Always,
         unknown_marker: |marker| ApiError::bad_request(format!("Invalid marker: {marker}")),
         bad_limit: |limit| ApiError::bad_request(format!("Limit must be an integer 0 or greater and not '{limit}'")),

@@ -71,6 +71,7 @@ fn paging(context: &Context<'_>) -> Paging {
     Paging {
         largest: Some(context.knobs.release.nova_page),
         links_need_limit: false,
+        links_keep_query: true,
         previous: Previous::Never,
         unknown_marker: |marker| ApiError::bad_request(format!("marker [{marker}] not found")),
         bad_limit: |limit| {

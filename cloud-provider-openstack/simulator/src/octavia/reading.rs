@@ -159,6 +159,7 @@ fn listed(
     let paging = Paging {
         largest: Some(context.knobs.release.octavia_page),
         links_need_limit: false,
+        links_keep_query: false,
         previous: Previous::AfterMarker,
         unknown_marker: |marker| ApiError::bad_request(format!("Supplied pagination marker '{marker}' is not valid.")),
         bad_limit: |limit| ApiError::bad_request(format!("Supplied pagination limit '{limit}' is not valid.")),
