@@ -16,6 +16,8 @@ use crate::http::Endpoint;
 
 /// How long the services may take for what a test asks of them before it begins.
 const LONG: Duration = Duration::from_secs(300);
+/// And for each server that starts beside it; one took 13 seconds on a machine with ten times as much to do as it has cores.
+const SERVER: Duration = Duration::from_secs(15);
 
 /// What the driver of the services writes down.
 #[derive(Debug, Clone, Deserialize)]
@@ -190,7 +192,8 @@ impl Project {
             let number = found.strip_prefix(name).map(|rest| rest.trim_start_matches('-'));
             number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
         };
-        eventually(LONG, || async {
+        let patience = LONG + SERVER * u32::try_from(count)?;
+        eventually(patience, || async {
             let servers = self.list(NOVA, "/servers/detail", "servers").await?;
             let active = servers.iter().filter(|server| server["status"] == "ACTIVE");
             let names: Vec<&str> = active.filter_map(|server| server["name"].as_str()).filter(is_one).collect();
