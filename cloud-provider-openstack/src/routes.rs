@@ -6,6 +6,10 @@
 //! - to an address that another device has in the router's networks: it is foreign, and never touched. Upstream deletes it
 //!   where it lies in the cluster's ranges (#3128);
 //! - to an address that nothing has: what is left of a node.
+//!
+//! Only routes are listed, so the route is what a pass goes by: its address pair is written first, when it is made and when it is
+//! deleted. Whatever ends a change between the two, the next pass begins it again. Upstream writes the route first, and after a
+//! crash never comes to the pair.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -170,48 +174,33 @@ impl RouterRoutes {
                 format!("router {} has a route {}, and what is at that address is no node", self.router, name(&other));
             return Err(Error::new(Kind::Conflict, problem));
         }
-        let added = self.write(RouteChange::Add, &route).await?;
-        if !self.pairs {
-            return Ok(());
+        if self.pairs {
+            self.write_pair(&route, RouteChange::Add).await?;
         }
-        if let Err(error) = self.write_pair(&route, RouteChange::Add).await {
-            if added {
-                self.take_back(RouteChange::Remove, &route).await;
-            }
-            return Err(error);
-        }
-        Ok(())
+        self.write(RouteChange::Add, &route).await
     }
 
     async fn delete(&self, route: &Route) -> Result<()> {
         let nexthop = nexthop(route)?;
         let extra = ExtraRoute { destination: route.destination.to_string(), nexthop: nexthop.to_owned() };
-        let removed = self.write(RouteChange::Remove, &extra).await?;
-        if !self.pairs {
-            return Ok(());
-        }
-        if let Err(error) = self.write_pair(&extra, RouteChange::Remove).await {
-            // Nothing has the address any more.
-            if error.is_not_found() && route.state == State::Blackhole {
-                return Ok(());
+        if self.pairs {
+            match self.write_pair(&extra, RouteChange::Remove).await {
+                // Nothing has the address any more.
+                Err(error) if error.is_not_found() && route.state == State::Blackhole => {}
+                written => written?,
             }
-            if removed {
-                self.take_back(RouteChange::Add, &extra).await;
-            }
-            return Err(error);
         }
-        Ok(())
+        self.write(RouteChange::Remove, &extra).await
     }
 
-    /// Adds a route to the router or removes it; says whether it made a difference, as far as that can be told.
-    async fn write(&self, change: RouteChange, route: &ExtraRoute) -> Result<bool> {
+    /// Adds a route to the router or removes it, unless that is so already.
+    async fn write(&self, change: RouteChange, route: &ExtraRoute) -> Result<()> {
         let context = |error: Error| {
             let verb = if change == RouteChange::Add { "add" } else { "remove" };
             error.context(format!("{verb} route {} via {} of router {}", route.destination, route.nexthop, self.router))
         };
         if self.atomic {
-            let written = self.client.change_routes(&self.router, change, std::slice::from_ref(route)).await;
-            return written.map(|()| true).map_err(context);
+            return self.client.change_routes(&self.router, change, std::slice::from_ref(route)).await.map_err(context);
         }
         let _writing = self.writing.lock(&self.router).await;
         for _ in 0..ATTEMPTS {
@@ -219,7 +208,7 @@ impl RouterRoutes {
             let mut routes = router.routes;
             let is_there = routes.iter().any(|other| same(other, route));
             if is_there == (change == RouteChange::Add) {
-                return Ok(false);
+                return Ok(());
             }
             match change {
                 RouteChange::Add => routes.push(route.clone()),
@@ -227,17 +216,10 @@ impl RouterRoutes {
             }
             match self.client.replace_routes(&self.router, &routes, router.revision_number).await {
                 Err(error) if *error.kind() == Kind::Conflict => {}
-                result => return result.map(|()| true).map_err(context),
+                result => return result.map_err(context),
             }
         }
         Err(context(Error::new(Kind::Conflict, "others change the router all the time")))
-    }
-
-    /// The way back after a failure; best effort, since the next pass comes to the same end.
-    async fn take_back(&self, change: RouteChange, route: &ExtraRoute) {
-        if let Err(error) = self.write(change, route).await {
-            tracing::warn!(error = %error.chain(), "the change of a route is not taken back, the next pass repairs it");
-        }
     }
 
     /// Lets the port with the next hop's address send for the destination, or no longer.

@@ -79,14 +79,54 @@ async fn routes_and_pairs_are_made_once_and_taken_away_again() {
 }
 
 #[tokio::test]
-async fn a_route_whose_address_pair_fails_is_taken_back() {
+async fn a_route_whose_address_pair_fails_is_not_made_and_not_deleted() {
     for extensions in [&[][..], &["extraroute-atomic"]] {
         let cloud = Cloud::with(without(extensions)).await;
         let (routes, nodes) = (routes(&cloud).await, nodes(&cloud));
+        let all: Vec<Arc<Node>> = nodes.iter().map(|(_, node)| node.clone()).collect();
+        let changes = [creation(&nodes[0].1, "10.244.0.0/24")];
         cloud.handle.fault(Fault::error("neutron.UpdatePort", "403").times(1));
-        let made = routes.apply(&[creation(&nodes[0].1, "10.244.0.0/24")]).await;
+        let made = routes.apply(&changes).await;
         assert!(matches!(made[0].as_ref().unwrap_err().kind(), Kind::Denied { .. }), "{made:?}");
         assert!(stored(&cloud).is_empty());
+
+        assert!(routes.apply(&changes).await[0].is_ok());
+        let deletions: Vec<Change> = routes.list(&all).await.unwrap().into_iter().map(Change::Delete).collect();
+        cloud.handle.fault(Fault::error("neutron.UpdatePort", "403").times(1));
+        let deleted = routes.apply(&deletions).await;
+        assert!(matches!(deleted[0].as_ref().unwrap_err().kind(), Kind::Denied { .. }), "{deleted:?}");
+        assert_eq!(stored(&cloud).len(), 1);
+    }
+}
+
+/// What ends between the two writes, as a controller does that is killed there, a later pass begins again: it sees routes only.
+#[tokio::test]
+async fn a_pass_completes_what_ended_between_pair_and_route() {
+    for (extensions, route_write) in [
+        (&[][..], ["neutron.AddExtraRoutes", "neutron.RemoveExtraRoutes"]),
+        (&["extraroute-atomic"], ["neutron.UpdateRouter"; 2]),
+    ] {
+        let cloud = Cloud::with(without(extensions)).await;
+        let (port, node) = nodes(&cloud).remove(0);
+        let all = [node.clone()];
+        let changes = [creation(&node, "10.244.0.0/24")];
+        cloud.handle.fault(Fault::error(route_write[0], "403").times(1));
+        assert!(routes(&cloud).await.apply(&changes).await[0].is_err());
+        assert!(stored(&cloud).is_empty(), "no route without its pair");
+
+        let restarted = routes(&cloud).await;
+        assert!(restarted.list(&all).await.unwrap().is_empty());
+        assert!(restarted.apply(&changes).await[0].is_ok());
+        assert_eq!((stored(&cloud).len(), pairs(&cloud, &port)), (1, vec!["10.244.0.0/24".to_owned()]));
+
+        cloud.handle.fault(Fault::error(route_write[1], "403").times(1));
+        for succeeds in [false, true] {
+            let restarted = routes(&cloud).await;
+            let deletions: Vec<Change> = restarted.list(&all).await.unwrap().into_iter().map(Change::Delete).collect();
+            assert_eq!(deletions.len(), 1, "the route tells that its deletion is not over");
+            assert_eq!(restarted.apply(&deletions).await[0].is_ok(), succeeds);
+        }
+        assert!(stored(&cloud).is_empty() && pairs(&cloud, &port).is_empty());
     }
 }
 
