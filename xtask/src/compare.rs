@@ -41,7 +41,7 @@ Passed on to the sweep:
                           may be given several times
       --step N, --write N Only this step, only this write in each step
       --seed N            What the sample is drawn by [default: SWEEP_SEED, or the time]
-      --minutes N         After so long no further point of the sample is begun [default: 4]
+      --minutes N         After so long no further point of the sample is begun [default: 2]
       --points N          So many points of each scenario are in the sample [default: 5]
       --lanes N           So many scenarios at a time, each with its control plane [default: 3]
       --json              The figures as the last line of standard output

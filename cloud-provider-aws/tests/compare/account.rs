@@ -1,6 +1,6 @@
 //! Accounts of the simulator in which nothing happens by chance.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use cloud_provider_aws_simulator::{
     private_dns_name,
 };
 use cloud_provider_testing::compare::{
-    Activity, Cloud, Clouds, Machine, Move, Scenario, Simulated, Traits, mark_removed, merge,
+    Cloud, Machine, Move, OnSimulator, Scenario, Simulated, Traits, mark_removed, merge,
 };
 use serde_json::{Value, json};
 
@@ -27,33 +27,15 @@ const TRAITS: Traits = Traits { no_resources: &["made", "given", "lingering_grou
 /// Times: different in each run.
 pub(crate) const TIMES: [&str; 5] = ["created", "active", "until", "launched", "settled"];
 
-/// Accounts on simulators of this process.
-pub(crate) struct Accounts;
-
-#[async_trait]
-impl Clouds for Accounts {
-    async fn cloud(&self, scenario: &Scenario) -> anyhow::Result<Arc<dyn Cloud>> {
-        Ok(Arc::new(Account::start(scenario).await?))
-    }
-}
-
 /// An account, with its simulator.
 pub(crate) struct Account {
     /// Its calls, knobs and state.
     pub(crate) simulator: Simulator,
     /// It held no machines at the start.
-    pub(crate) state: Simulated<Core>,
+    state: Simulated<Core>,
 }
 
 impl Account {
-    /// A fresh one: the simulator's usual network of a cluster, changed as the scenario says.
-    pub(crate) async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
-        let (seed, policy) = (Seed::cluster(CLUSTER, 0), Policy::all());
-        let simulator = Simulator::start(Options { seed, policy, ..Options::default() }).await?;
-        let state = Simulated::new((*simulator.handle()).clone(), &scenario.account, TRAITS)?;
-        Ok(Self { simulator, state })
-    }
-
     fn instance(machine: &Machine) -> anyhow::Result<Instance> {
         let number = u8::try_from(machine.number()).context("a machine is a letter")?;
         let zone = machine.zone.unwrap_or(machine.number() % 3);
@@ -74,6 +56,38 @@ impl Account {
             merge(&mut changed, &machine.machine);
         }
         serde_json::from_value(changed).context("change the instance as the scenario says")
+    }
+}
+
+#[async_trait]
+impl OnSimulator for Account {
+    type Core = Core;
+
+    /// The simulator's usual network of a cluster, changed as the scenario says.
+    async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
+        let (seed, policy) = (Seed::cluster(CLUSTER, 0), Policy::all());
+        let simulator = Simulator::start(Options { seed, policy, ..Options::default() }).await?;
+        let state = Simulated::new((*simulator.handle()).clone(), &scenario.account, TRAITS)?;
+        Ok(Self { simulator, state })
+    }
+
+    fn simulated(&self) -> &Simulated<Core> {
+        &self.state
+    }
+
+    fn caller(who: &str) -> String {
+        access_key(who)
+    }
+
+    fn balancer(&self, name: &str, uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync)) -> String {
+        // aws.md 5.1
+        let mut balancer = format!("a{}", uid(name).replace('-', ""));
+        balancer.truncate(32);
+        balancer
+    }
+
+    fn is_of_nodes(kind: &str, _id: &str) -> bool {
+        matches!(kind, "instances" | "route_tables")
     }
 }
 
@@ -102,37 +116,6 @@ impl Cloud for Account {
         };
         ensure!(moved, "{id} cannot {to:?}");
         Ok(())
-    }
-
-    async fn change(
-        &self,
-        change: &Value,
-        uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync),
-    ) -> anyhow::Result<()> {
-        let mut captured = self.capture().await?;
-        let generated = self.normalise(&mut captured);
-        self.state.change(change, generated, |service| {
-            // aws.md 5.1
-            let mut name = format!("a{}", uid(service).replace('-', ""));
-            name.truncate(32);
-            name
-        })
-    }
-
-    async fn activity(&self) -> anyhow::Result<Activity> {
-        Ok(self.state.activity())
-    }
-
-    async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
-        Ok(self.state.changes_by(&access_key(who)))
-    }
-
-    async fn capture(&self) -> anyhow::Result<Value> {
-        self.state.capture()
-    }
-
-    async fn restore(&self, captured: &Value) -> anyhow::Result<()> {
-        self.state.restore(captured)
     }
 
     fn normalise(&self, captured: &mut Value) -> Vec<(String, String)> {

@@ -4,15 +4,15 @@
 mod account;
 mod moto;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use cloud_provider_testing::{
-    compare::{Candidate, Cli, Files, each_field_is_compared, program},
+    compare::{Candidate, Cli, Files, Simulations, each_field_is_compared, program},
     upstream,
 };
 
-use crate::account::{Accounts, TIMES};
+use crate::account::{Account, TIMES};
 
 /// What is different in each run, and compared where it is used: the host name in the status of services.
 const GENERATED: &str = "dns_name";
@@ -22,16 +22,12 @@ fn main() -> ExitCode {
 }
 
 async fn compare(cli: Cli) -> anyhow::Result<bool> {
-    let ours = Candidate {
-        name: "ours",
-        program: PathBuf::from(env!("CARGO_BIN_EXE_aws-cloud-controller-manager")),
-        // Upstream's has no such grace.
-        flags: ["--node-deletion-grace-period=0s", "--new-node-deletion-grace-period=0s"].map(str::to_owned).into(),
-    };
-    let files = Files { folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compare") };
+    let ours = Candidate::ours(env!("CARGO_BIN_EXE_aws-cloud-controller-manager"));
+    let files = Files::of_crate(env!("CARGO_MANIFEST_DIR"));
     if let Some(url) = &cli.cloud_api {
         return cli.run(&moto::Accounts::new(url), "aws", ours, upstream::AWS, &files).await;
     }
-    each_field_is_compared(&Accounts, &files, &[&TIMES[..], &[GENERATED]].concat()).await?;
-    cli.run(&Accounts, "aws", ours, upstream::AWS, &files).await
+    let accounts = Simulations::<Account>::default();
+    each_field_is_compared(&accounts, &files, &[&TIMES[..], &[GENERATED]].concat()).await?;
+    cli.run(&accounts, "aws", ours, upstream::AWS, &files).await
 }

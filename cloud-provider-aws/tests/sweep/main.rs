@@ -4,17 +4,19 @@
 mod account;
 mod subject;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
-use cloud_provider_testing::compare::{Files, program, sweep::Sweep};
+use cloud_provider_testing::compare::{
+    Files, program,
+    sweep::{Providers, Sweep},
+};
 
-use crate::account::Accounts;
+use crate::subject::Maker;
 
 fn main() -> ExitCode {
-    let crate_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let files = Files { folder: crate_folder.join("compare") };
-    let report = crate_folder.join("../docs/reference/aws-sweep.json");
+    let files = Files::of_crate(env!("CARGO_MANIFEST_DIR"));
+    let report = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/aws-sweep.json");
     let sweep = Sweep::parse();
-    program(async { sweep.run(&Accounts, &files, &report).await })
+    program(async { sweep.run(&Providers::<Maker>::default(), &files, &report).await })
 }

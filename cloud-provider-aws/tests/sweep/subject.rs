@@ -15,69 +15,32 @@ use cloud_provider_aws::{
 };
 use cloud_provider_aws_simulator::{Credential, Handle};
 use cloud_provider_testing::{
-    compare::{
-        Cloud, Controller, Scenario,
-        sweep::{Disturbance, Flags, InProcess, Makes, Subject, Subjects},
-    },
+    compare::sweep::{Flags, Makes, Production},
     in_process::{self, Controllers},
 };
 
-use crate::account::{Account, Accounts, REGION};
-
-#[async_trait]
-impl Subjects for Accounts {
-    async fn subject(&self, scenario: &Scenario, client: &kube::Client) -> anyhow::Result<Box<dyn Subject>> {
-        let account = Arc::new(Account::start(scenario).await?);
-        let Flags { options, provider } = Flags::<AwsProvider>::of(scenario)?;
-        let program = AwsProvider::program();
-        let names = program.registry().find("tagging").context("there is no tagging controller")?;
-        let tagging = options.controllers.is_enabled(names).then(|| tagging::Settings::new(&provider)).transpose()?;
-        let maker = Maker {
-            account: account.simulator.handle(),
-            cluster_name: options.cloud.cluster_name.as_str().into(),
-            tagging,
-        };
-        Ok(Box::new(OnSimulator { account, controller: InProcess::new(maker, client.clone(), options) }))
-    }
-}
-
-struct OnSimulator {
-    account: Arc<Account>,
-    controller: InProcess<Maker>,
-}
-
-impl Subject for OnSimulator {
-    fn cloud(&self) -> Arc<dyn Cloud> {
-        self.account.clone()
-    }
-
-    fn kinds_of_nodes(&self) -> &'static [&'static str] {
-        &["instances", "route_tables"]
-    }
-
-    fn controller(&self) -> &dyn Controller {
-        &self.controller
-    }
-
-    fn at_write(&self, nth: u64, disturbance: Disturbance) {
-        self.account.state.at_write(nth, disturbance);
-    }
-
-    fn struck(&self) -> Option<String> {
-        self.account.state.struck()
-    }
-
-    fn resume(&self) {
-        self.account.state.resume();
-    }
-}
+use crate::account::{Account, REGION};
 
 /// Each start has an access key of its own, which ends with it.
-struct Maker {
+pub(crate) struct Maker {
     account: Handle,
     cluster_name: Arc<str>,
     /// Where the tagging controller is on.
     tagging: Option<tagging::Settings>,
+}
+
+impl Production for Maker {
+    type Account = Account;
+    type Provider = AwsProvider;
+
+    fn new(account: &Arc<Account>, flags: &Flags<AwsProvider>) -> anyhow::Result<Self> {
+        let Flags { options, provider } = flags;
+        let program = AwsProvider::program();
+        let names = program.registry().find("tagging").context("there is no tagging controller")?;
+        let tagging = options.controllers.is_enabled(names).then(|| tagging::Settings::new(provider)).transpose()?;
+        let cluster_name = options.cloud.cluster_name.as_str().into();
+        Ok(Self { account: account.simulator.handle(), cluster_name, tagging })
+    }
 }
 
 #[async_trait]

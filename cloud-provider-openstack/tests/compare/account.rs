@@ -1,12 +1,12 @@
 //! Clouds of the simulator in which nothing happens by chance.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
 use cloud_provider_openstack_simulator::{Core, Document, Ids, Options, PASSWORD, Seed, Simulator};
 use cloud_provider_testing::compare::{
-    Activity, Cloud, Clouds, Machine, Move, Scenario, Simulated, Traits, mark_removed, merge,
+    Cloud, Machine, Move, OnSimulator, Scenario, Simulated, Traits, mark_removed, merge,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,30 +16,18 @@ use crate::names::{self, MACHINES};
 /// Upstream's default of `--cluster-name`, which stands in names of load balancers.
 const CLUSTER: &str = "kubernetes";
 const REGION: &str = "RegionOne";
-/// The name of our controller in cluster and cloud.
-pub(crate) const OURS: &str = "ours";
 /// Both controllers' users in the project.
-const USERS: [&str; 2] = [OURS, "upstream"];
+const USERS: [&str; 2] = ["ours", "upstream"];
 const TRAITS: Traits = Traits {
     no_resources: &["template", "domains", "projects", "users", "application_credentials", "trusts", "jobs"],
     is_write,
 };
 
-/// Clouds on simulators of this process.
-pub(crate) struct Accounts;
-
-#[async_trait]
-impl Clouds for Accounts {
-    async fn cloud(&self, scenario: &Scenario) -> anyhow::Result<Arc<dyn Cloud>> {
-        Ok(Arc::new(Account::start(scenario).await?))
-    }
-}
-
 /// A project of a cloud, with its simulator.
 pub(crate) struct Account {
     pub(crate) simulator: Simulator,
     /// It held no servers at the start.
-    pub(crate) state: Simulated<Core>,
+    state: Simulated<Core>,
     /// The server that each machine is made like, and its port.
     server: Document,
     port: Document,
@@ -50,30 +38,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// A fresh one: the simulator's usual networks, changed as the scenario says. What stands below `knobs` there changes how the
-    /// simulator behaves.
-    pub(crate) async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
-        let ids = Ids::default();
-        let users = USERS.map(|name| {
-            let roles = json!({ &ids.project: ["member", "load-balancer_member", "creator"] });
-            json!({ "id": format!("user-{name}"), "name": name, "domain_id": "default", "password": PASSWORD, "_roles": roles })
-        });
-        let seed = Seed::cluster("node", 1).with("users", users.into());
-        let simulator = Simulator::start(Options { seed, ..Options::default() }).await?;
-        let handle = simulator.handle();
-        let server = handle.all("servers").pop().context("the seed has a server")?;
-        let of_server = |port: &Document| port.get("device_id") == server.get("id");
-        let port = handle.all("ports").into_iter().find(of_server).context("the server has a port")?;
-        ensure!(handle.delete_server(text(server.get("id"))), "the server can be deleted");
-        let mut change = scenario.account.clone();
-        if let Some(knobs) = change.as_object_mut().and_then(|change| change.remove("knobs")) {
-            let mut all = serde_json::to_value(handle.knobs())?;
-            merge(&mut all, &knobs);
-            handle.set_knobs(serde_json::from_value(all).context("the scenario's knobs")?);
-        }
-        let state = Simulated::new((*handle).clone(), &change, TRAITS)?;
-        let folder = tempfile::tempdir().context("make a folder for clouds.yaml")?;
-        Ok(Self { simulator, state, server, port, namespace: scenario.name.clone(), folder })
+    /// Another user in the project.
+    pub(crate) fn user(name: &str) -> Value {
+        let roles = json!({ &Ids::default().project: ["member", "load-balancer_member", "creator"] });
+        json!({ "id": user_id(name), "name": name, "domain_id": "default", "password": PASSWORD, "_roles": roles })
     }
 
     /// Server and port of a machine: ID and address hang on its name only. The scenario's patch is one of the server; what stands
@@ -123,6 +91,54 @@ impl Account {
 }
 
 #[async_trait]
+impl OnSimulator for Account {
+    type Core = Core;
+
+    /// The simulator's usual networks, changed as the scenario says. What stands below `knobs` there changes how the
+    /// simulator behaves.
+    async fn start(scenario: &Scenario) -> anyhow::Result<Self> {
+        let seed = Seed::cluster("node", 1).with("users", USERS.map(Self::user).into());
+        let simulator = Simulator::start(Options { seed, ..Options::default() }).await?;
+        let handle = simulator.handle();
+        let server = handle.all("servers").pop().context("the seed has a server")?;
+        let of_server = |port: &Document| port.get("device_id") == server.get("id");
+        let port = handle.all("ports").into_iter().find(of_server).context("the server has a port")?;
+        ensure!(handle.delete_server(text(server.get("id"))), "the server can be deleted");
+        let mut change = scenario.account.clone();
+        if let Some(knobs) = change.as_object_mut().and_then(|change| change.remove("knobs")) {
+            let mut all = serde_json::to_value(handle.knobs())?;
+            merge(&mut all, &knobs);
+            handle.set_knobs(serde_json::from_value(all).context("the scenario's knobs")?);
+        }
+        let state = Simulated::new((*handle).clone(), &change, TRAITS)?;
+        let folder = tempfile::tempdir().context("make a folder for clouds.yaml")?;
+        Ok(Self { simulator, state, server, port, namespace: scenario.name.clone(), folder })
+    }
+
+    fn simulated(&self) -> &Simulated<Core> {
+        &self.state
+    }
+
+    fn caller(who: &str) -> String {
+        user_id(who)
+    }
+
+    fn balancer(&self, name: &str, _: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync)) -> String {
+        // openstack.md 5.1
+        format!("kube_service_{CLUSTER}_{}_{name}", self.namespace)
+    }
+
+    fn is_of_nodes(kind: &str, id: &str) -> bool {
+        matches!(kind, "servers" | "routers") || (kind == "ports" && id.starts_with(MACHINES))
+    }
+
+    fn catch_up(&self) {
+        // What is due has happened after any look at the resources.
+        self.simulator.handle().ids("loadbalancers");
+    }
+}
+
+#[async_trait]
 impl Cloud for Account {
     fn annotation(&self, short: &str) -> String {
         match short {
@@ -154,35 +170,6 @@ impl Cloud for Account {
         };
         ensure!(moved, "{id} cannot {to:?}");
         Ok(())
-    }
-
-    async fn change(
-        &self,
-        change: &Value,
-        _uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync),
-    ) -> anyhow::Result<()> {
-        let mut captured = self.capture().await?;
-        let generated = self.normalise(&mut captured);
-        // openstack.md 5.1
-        self.state.change(change, generated, |service| format!("kube_service_{CLUSTER}_{}_{service}", self.namespace))
-    }
-
-    async fn activity(&self) -> anyhow::Result<Activity> {
-        Ok(self.state.activity())
-    }
-
-    async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
-        Ok(self.state.changes_by(&format!("user-{who}")))
-    }
-
-    async fn capture(&self) -> anyhow::Result<Value> {
-        // What is due has happened after any look at the resources.
-        self.simulator.handle().ids("loadbalancers");
-        self.state.capture()
-    }
-
-    async fn restore(&self, captured: &Value) -> anyhow::Result<()> {
-        self.state.restore(captured)
     }
 
     fn normalise(&self, captured: &mut Value) -> Vec<(String, String)> {
@@ -232,6 +219,11 @@ impl Cloud for Account {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into()
     }
+}
+
+/// The ID of a controller's user.
+pub(crate) fn user_id(who: &str) -> String {
+    format!("user-{who}")
 }
 
 /// Whether an action, with its service in front, changes something in the project.

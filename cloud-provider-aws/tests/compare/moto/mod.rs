@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
 use cloud_provider_testing::{
-    compare::{Activity, Cloud, Clouds, Machine, Move, Scenario},
+    compare::{Activity, Cloud, Clouds, Machine, Move, Scenario, State},
     gateway::{Gateway, Passed},
     http::Endpoint,
 };
@@ -176,6 +176,54 @@ fn action(passed: &Passed) -> String {
 }
 
 #[async_trait]
+impl State for Account {
+    async fn change(&self, _: &Value, _: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync)) -> anyhow::Result<()> {
+        bail!("moto's account cannot be changed as a simulator's")
+    }
+
+    async fn activity(&self) -> anyhow::Result<Activity> {
+        let mut activity = Activity { calls: 0, writes: self.changes() };
+        self.gateway.visit(|_| activity.calls += 1);
+        Ok(activity)
+    }
+
+    async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
+        let credential = format!("Credential={}/", access_key(who));
+        let mut changes = Vec::new();
+        self.gateway.visit(|passed| {
+            let signed = passed.headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+            if signed.is_some_and(|signed| signed.contains(&credential)) && is_write(&action(passed)) {
+                changes.push(format!("{}: {}", passed.status, String::from_utf8_lossy(&passed.body)));
+            }
+        });
+        Ok(changes)
+    }
+
+    /// A look at everything takes moto a second: it is taken only where something has changed.
+    async fn capture(&self) -> anyhow::Result<Value> {
+        let changes = self.changes();
+        let known = self.captured.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, captured)) = known
+            && at == changes
+        {
+            return Ok(captured);
+        }
+        let now = capture::everything(&self.owner).await?;
+        let captured = capture::difference(&self.fresh, &now);
+        *self.captured.lock().unwrap_or_else(PoisonError::into_inner) = Some((changes, captured.clone()));
+        Ok(captured)
+    }
+
+    fn can_restore(&self) -> bool {
+        false
+    }
+
+    async fn restore(&self, _: &Value) -> anyhow::Result<()> {
+        bail!("moto loads no account")
+    }
+}
+
+#[async_trait]
 impl Cloud for Account {
     fn annotation(&self, short: &str) -> String {
         annotation(short)
@@ -222,53 +270,8 @@ impl Cloud for Account {
         Ok(())
     }
 
-    async fn change(&self, _: &Value, _: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync)) -> anyhow::Result<()> {
-        bail!("moto's account cannot be changed as a simulator's")
-    }
-
-    async fn activity(&self) -> anyhow::Result<Activity> {
-        let mut activity = Activity { calls: 0, writes: self.changes() };
-        self.gateway.visit(|_| activity.calls += 1);
-        Ok(activity)
-    }
-
-    async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
-        let credential = format!("Credential={}/", access_key(who));
-        let mut changes = Vec::new();
-        self.gateway.visit(|passed| {
-            let signed = passed.headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-            if signed.is_some_and(|signed| signed.contains(&credential)) && is_write(&action(passed)) {
-                changes.push(format!("{}: {}", passed.status, String::from_utf8_lossy(&passed.body)));
-            }
-        });
-        Ok(changes)
-    }
-
-    /// A look at everything takes moto a second: it is taken only where something has changed.
-    async fn capture(&self) -> anyhow::Result<Value> {
-        let changes = self.changes();
-        let known = self.captured.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, captured)) = known
-            && at == changes
-        {
-            return Ok(captured);
-        }
-        let now = capture::everything(&self.owner).await?;
-        let captured = capture::difference(&self.fresh, &now);
-        *self.captured.lock().unwrap_or_else(PoisonError::into_inner) = Some((changes, captured.clone()));
-        Ok(captured)
-    }
-
     fn slowness(&self) -> u32 {
         5
-    }
-
-    fn can_restore(&self) -> bool {
-        false
-    }
-
-    async fn restore(&self, _: &Value) -> anyhow::Result<()> {
-        bail!("moto loads no account")
     }
 
     fn normalise(&self, captured: &mut Value) -> Vec<(String, String)> {

@@ -26,6 +26,16 @@ pub struct Candidate {
     pub flags: Vec<String>,
 }
 
+impl Candidate {
+    /// Our program.
+    pub fn ours(program: impl Into<PathBuf>) -> Self {
+        // Upstream's has no such grace.
+        let flags =
+            ["--node-deletion-grace-period=0s", "--new-node-deletion-grace-period=0s"].map(str::to_owned).into();
+        Self { name: "ours", program: program.into(), flags }
+    }
+}
+
 /// A candidate in a world.
 pub(super) struct Running<'a> {
     candidate: &'a Candidate,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -82,6 +82,11 @@ pub struct Files {
 }
 
 impl Files {
+    /// Of the cloud whose crate's folder this is.
+    pub fn of_crate(folder: &str) -> Self {
+        Self { folder: Path::new(folder).join("compare") }
+    }
+
     /// The scenarios.
     ///
     /// # Errors

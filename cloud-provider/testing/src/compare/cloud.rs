@@ -56,25 +56,9 @@ pub enum Move {
     Forget,
 }
 
-/// An account of a cloud, in which nothing happens by chance: machines have IDs and addresses by their names.
+/// What is in an account, and what happened there.
 #[async_trait]
-pub trait Cloud: Send + Sync {
-    /// The whole key of an annotation that a scenario names without a slash.
-    fn annotation(&self, short: &str) -> String;
-
-    /// Starts a machine; returns its ID as kubelets may be given it, and the usual name of its node. Where
-    /// [`Machine::exists`] is false only names it.
-    ///
-    /// # Errors
-    /// When the scenario asks for something that there is not.
-    async fn add_machine(&self, machine: &Machine) -> anyhow::Result<(String, String)>;
-
-    /// Moves a machine by its ID.
-    ///
-    /// # Errors
-    /// When there is none, or it cannot be moved so.
-    async fn move_machine(&self, id: &str, to: Move) -> anyhow::Result<()>;
-
+pub trait State: Send + Sync {
     /// Changes something by hand. `{name}` in keys and values stands for the name that the cloud gives the load balancer of the
     /// service `name`, whose UID is found by `uid`.
     ///
@@ -104,11 +88,6 @@ pub trait Cloud: Send + Sync {
     /// When the cloud does not tell.
     async fn capture(&self) -> anyhow::Result<Value>;
 
-    /// How many times as long as a simulator in this process it takes for everything.
-    fn slowness(&self) -> u32 {
-        1
-    }
-
     /// Whether it can [`restore`](Self::restore).
     fn can_restore(&self) -> bool {
         true
@@ -119,6 +98,31 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// When it is not understood.
     async fn restore(&self, captured: &Value) -> anyhow::Result<()>;
+}
+
+/// An account of a cloud, in which nothing happens by chance: machines have IDs and addresses by their names.
+#[async_trait]
+pub trait Cloud: State {
+    /// The whole key of an annotation that a scenario names without a slash.
+    fn annotation(&self, short: &str) -> String;
+
+    /// Starts a machine; returns its ID as kubelets may be given it, and the usual name of its node. Where
+    /// [`Machine::exists`] is false only names it.
+    ///
+    /// # Errors
+    /// When the scenario asks for something that there is not.
+    async fn add_machine(&self, machine: &Machine) -> anyhow::Result<(String, String)>;
+
+    /// Moves a machine by its ID.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be moved so.
+    async fn move_machine(&self, id: &str, to: Move) -> anyhow::Result<()>;
+
+    /// How many times as long as a simulator in this process it takes for everything.
+    fn slowness(&self) -> u32 {
+        1
+    }
 
     /// Makes a captured account comparable: takes out what is different in every run (times), and
     /// returns what the cloud generated with the name to put there, such as an ID and the name of what has it.

@@ -2,14 +2,14 @@
 //! cloud; what they leave is compared field by field.
 //!
 //! - [`Scenario`]: what is there and what happens, read from YAML files.
-//! - [`Cloud`], [`Clouds`]: what the engine asks of a cloud; a cloud's crate implements them in its tests.
+//! - [`Cloud`], [`State`], [`Clouds`]: what the engine asks of a cloud; a cloud's crate implements them in its tests.
 //! - [`World`]: a scenario with one controller. After each step it waits until the world is at rest and keeps a
 //!   normalised document: nodes, services, events, and every cloud resource that is not as in the fresh account.
 //! - [`Recording`]: what upstream's controller did, in a file, so that it need not be run; with the account and the objects
 //!   that it left, which another controller can take over.
 //! - [`Suite`]: all scenarios, in lanes.
 //! - [`sweep`]: all scenarios with a controller that ends, or that is failed, at each single write.
-//! - [`Simulated`]: what all accounts on simulators of this process share.
+//! - [`OnSimulator`], [`Simulations`]: what all accounts on simulators of this process share.
 //! - [`each_field_is_compared`]: the guard against a comparison that looks away.
 //! - [`Cli`]: the command line of a cloud's test program.
 //!
@@ -64,7 +64,7 @@ mod world;
 pub use accepted::{Accepted, Entry, Sorted, Used};
 pub use candidate::Candidate;
 pub use cli::{Cli, Files};
-pub use cloud::{Activity, Cloud, Clouds, Controller, Move};
+pub use cloud::{Activity, Cloud, Clouds, Controller, Move, State};
 pub use cluster::Cluster;
 pub use difference::{Difference, differences, mutants};
 pub use document::{merge, normalise, renamed};
@@ -74,6 +74,6 @@ pub use recording::{Checkpoint, Left, Recording};
 pub use report::{Figures, Report};
 pub use rest::{Expected, Rest};
 pub use scenario::{Machine, NewService, Nothing, Port, Scenario, Step, load, parse};
-pub use simulated::{Simulated, Traits, mark_removed};
+pub use simulated::{OnSimulator, Simulated, Simulations, Traits, mark_removed};
 pub use suite::Suite;
 pub use world::{Played, World};

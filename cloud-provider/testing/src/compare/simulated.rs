@@ -1,13 +1,17 @@
-//! An account on a simulator of this process, as far as all simulators are alike.
+//! Accounts on simulators of this process, as far as all simulators are alike.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use cloud_provider_simulation::{AtWrite, Core, Handle};
 use serde_json::{Value, json};
 
-use super::cloud::Activity;
+use super::cloud::{Activity, Cloud, Clouds, State};
 use super::document::{merge, renamed};
+use super::scenario::Scenario;
 use super::sweep::{Disturbance, STALE};
 
 /// What only a cloud knows of its simulator's state and actions.
@@ -17,6 +21,81 @@ pub struct Traits {
     pub no_resources: &'static [&'static str],
     /// Whether an action, `SERVICE.Action`, changes something in the account.
     pub is_write: fn(&str) -> bool,
+}
+
+/// An account on a simulator of this process; its [`State`] follows from that.
+#[async_trait]
+pub trait OnSimulator: Cloud + Sized + 'static {
+    /// What decides the simulator's requests.
+    type Core: Core;
+
+    /// A fresh one, as the scenario wants it, with nothing of its machines in it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    async fn start(scenario: &Scenario) -> anyhow::Result<Self>;
+
+    /// What it holds.
+    fn simulated(&self) -> &Simulated<Self::Core>;
+
+    /// What calls name as the controller with this name.
+    fn caller(who: &str) -> String;
+
+    /// The name that the cloud gives the load balancer of the service `name`, whose UID is found by `uid`.
+    fn balancer(&self, name: &str, uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync)) -> String;
+
+    /// Whether a resource, by its comparable ID, changes with nodes and not with services.
+    fn is_of_nodes(kind: &str, id: &str) -> bool;
+
+    /// Lets happen what is due by now, in simulators where that takes a call.
+    fn catch_up(&self) {}
+}
+
+/// Makes such accounts.
+#[derive(Debug, Clone, Copy)]
+pub struct Simulations<A>(PhantomData<fn() -> A>);
+
+impl<A> Default for Simulations<A> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+#[async_trait]
+impl<A: OnSimulator> Clouds for Simulations<A> {
+    async fn cloud(&self, scenario: &Scenario) -> anyhow::Result<Arc<dyn Cloud>> {
+        Ok(Arc::new(A::start(scenario).await?))
+    }
+}
+
+#[async_trait]
+impl<A: OnSimulator> State for A {
+    async fn change(
+        &self,
+        change: &Value,
+        uid: &(dyn for<'a> Fn(&'a str) -> String + Send + Sync),
+    ) -> anyhow::Result<()> {
+        let mut captured = self.capture().await?;
+        let generated = self.normalise(&mut captured);
+        self.simulated().change(change, generated, |service| self.balancer(service, uid))
+    }
+
+    async fn activity(&self) -> anyhow::Result<Activity> {
+        Ok(self.simulated().activity())
+    }
+
+    async fn changes_by(&self, who: &str) -> anyhow::Result<Vec<String>> {
+        Ok(self.simulated().changes_by(&A::caller(who)))
+    }
+
+    async fn capture(&self) -> anyhow::Result<Value> {
+        self.catch_up();
+        self.simulated().capture()
+    }
+
+    async fn restore(&self, captured: &Value) -> anyhow::Result<()> {
+        self.simulated().restore(captured)
+    }
 }
 
 /// An account, and what it held at the start.
@@ -46,8 +125,8 @@ impl<C: Core> Simulated<C> {
         self.fresh[kind].get(id).is_some()
     }
 
-    /// See [`Cloud::activity`](super::Cloud::activity).
-    pub fn activity(&self) -> Activity {
+    /// See [`State::activity`].
+    pub(super) fn activity(&self) -> Activity {
         let mut activity = Activity::default();
         for (action, count) in self.handle.counts() {
             activity.calls += count.calls;
@@ -58,8 +137,8 @@ impl<C: Core> Simulated<C> {
         activity
     }
 
-    /// See [`Cloud::changes_by`](super::Cloud::changes_by); `caller` is what calls name.
-    pub fn changes_by(&self, caller: &str) -> Vec<String> {
+    /// See [`State::changes_by`]; `caller` is what calls name.
+    pub(super) fn changes_by(&self, caller: &str) -> Vec<String> {
         let mut calls = self.handle.calls();
         calls.retain(|call| {
             let action = format!("{}.{}", call.service, call.action);
@@ -71,11 +150,11 @@ impl<C: Core> Simulated<C> {
         calls.iter().map(words).collect()
     }
 
-    /// See [`Cloud::capture`](super::Cloud::capture).
+    /// See [`State::capture`].
     ///
     /// # Errors
     /// When the state is no object.
-    pub fn capture(&self) -> anyhow::Result<Value> {
+    pub(super) fn capture(&self) -> anyhow::Result<Value> {
         let state = self.handle.state();
         let mut captured = json!({});
         for (kind, now) in state.as_object().context("the simulator tells no object")? {
@@ -92,11 +171,11 @@ impl<C: Core> Simulated<C> {
         Ok(captured)
     }
 
-    /// See [`Cloud::restore`](super::Cloud::restore).
+    /// See [`State::restore`].
     ///
     /// # Errors
     /// When it is not understood.
-    pub fn restore(&self, captured: &Value) -> anyhow::Result<()> {
+    pub(super) fn restore(&self, captured: &Value) -> anyhow::Result<()> {
         let mut state = self.fresh.clone();
         for (kind, resources) in captured.as_object().context("no captured account")? {
             for (id, resource) in resources.as_object().context("no resources by their IDs")? {
@@ -114,12 +193,12 @@ impl<C: Core> Simulated<C> {
         self.handle.set_state(state).context("load a captured account")
     }
 
-    /// See [`Cloud::change`](super::Cloud::change). `generated` is what [`Cloud::normalise`](super::Cloud::normalise) told of the
+    /// See [`State::change`]. `generated` is what [`Cloud::normalise`](super::Cloud::normalise) told of the
     /// account; `balancer` names the load balancer of a service.
     ///
     /// # Errors
     /// When the change is not understood.
-    pub fn change(
+    pub(super) fn change(
         &self,
         change: &Value,
         generated: Vec<(String, String)>,
@@ -139,7 +218,7 @@ impl<C: Core> Simulated<C> {
     }
 
     /// See [`Subject::at_write`](super::sweep::Subject::at_write).
-    pub fn at_write(&self, nth: u64, disturbance: Disturbance) {
+    pub(super) fn at_write(&self, nth: u64, disturbance: Disturbance) {
         let what = match disturbance {
             Disturbance::Crash => AtWrite::Silence,
             Disturbance::LostAnswer => AtWrite::LostAnswer,
@@ -151,12 +230,12 @@ impl<C: Core> Simulated<C> {
     }
 
     /// See [`Subject::struck`](super::sweep::Subject::struck).
-    pub fn struck(&self) -> Option<String> {
+    pub(super) fn struck(&self) -> Option<String> {
         self.handle.struck()
     }
 
     /// See [`Subject::resume`](super::sweep::Subject::resume).
-    pub fn resume(&self) {
+    pub(super) fn resume(&self) {
         self.handle.resume();
     }
 }

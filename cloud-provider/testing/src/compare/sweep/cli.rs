@@ -50,7 +50,7 @@ pub struct Sweep {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// After so long no further point of the sample is begun
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     pub minutes: u64,
     /// So many points of each scenario are in the sample
     #[arg(long, value_name = "N", default_value_t = 5)]

@@ -4,6 +4,7 @@
 //! - [`Subject`], [`Subjects`]: what is asked of a cloud, beyond [`Cloud`], and of its controller in this process.
 //! - [`Disturbance`]: what happens at a write.
 //! - [`InProcess`]: that controller, from what a cloud [`Makes`].
+//! - [`Providers`]: both, for a cloud on simulators of this process.
 //! - [`Sweep`]: the command line of a cloud's test program, which plays all points or a sample of them.
 //!
 //! A scenario is played undisturbed first, with all services deleted at its end, and after each step account and cluster are
@@ -16,6 +17,7 @@
 mod cli;
 mod in_process;
 mod known;
+mod on_simulator;
 mod point;
 mod report;
 mod stage;
@@ -30,6 +32,7 @@ use super::scenario::Scenario;
 
 pub use cli::Sweep;
 pub use in_process::{Flags, InProcess, Makes};
+pub use on_simulator::{Production, Providers};
 
 /// What happens at a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -81,8 +84,8 @@ pub trait Subject: Send + Sync {
     /// The account.
     fn cloud(&self) -> Arc<dyn Cloud>;
 
-    /// The kinds of resources that change with nodes and not with services.
-    fn kinds_of_nodes(&self) -> &'static [&'static str];
+    /// Whether a resource, by its comparable ID, changes with nodes and not with services.
+    fn is_of_nodes(&self, kind: &str, id: &str) -> bool;
 
     /// The controller. Its [`stop`](Controller::stop) is what `SIGKILL` is to a process: nothing that it began is ended, and what
     /// it sent and the cloud has not looked at yet has no effect.

@@ -16,7 +16,7 @@ use super::super::world::World;
 use super::Subject;
 
 /// At rest is where nothing changed for so long, unless it is as upstream's controller left it.
-const QUIET: Duration = Duration::from_secs(4);
+const QUIET: Duration = Duration::from_secs(8);
 const BOUND: Duration = Duration::from_secs(90);
 /// How long the deletion of services may take.
 const GONE: Duration = Duration::from_secs(45);
@@ -85,18 +85,20 @@ pub(super) async fn play<'a>(
     }
     subject.controller().stop().await?;
     let left_over = match stages.as_slice() {
-        [first, .., last] => left_over(&first.after.state, &last.after.state, subject.kinds_of_nodes()),
+        [first, .., last] => left_over(&first.after.state, &last.after.state, |kind, id| subject.is_of_nodes(kind, id)),
         _ => Vec::new(),
     };
     Ok(Undisturbed { stages, left_over })
 }
 
 /// What is in the account at the end and was not, or was another, when the controller had only looked at the nodes.
-fn left_over(first: &Value, last: &Value, kinds_of_nodes: &[&str]) -> Vec<String> {
+fn left_over(first: &Value, last: &Value, is_of_nodes: impl Fn(&str, &str) -> bool) -> Vec<String> {
     let services = |state: &Value| {
         let mut cloud = state["cloud"].clone();
-        if let Some(kinds) = cloud.as_object_mut() {
-            kinds.retain(|kind, _| !kinds_of_nodes.contains(&kind.as_str()));
+        for (kind, resources) in cloud.as_object_mut().into_iter().flatten() {
+            if let Some(resources) = resources.as_object_mut() {
+                resources.retain(|id, _| !is_of_nodes(kind, id));
+            }
         }
         cloud
     };
