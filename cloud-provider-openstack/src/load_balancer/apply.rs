@@ -344,10 +344,11 @@ impl Octavia {
     }
 
     async fn delete_security_group(&self, id: &str, ports: &[Port]) -> Result<()> {
-        self.close(id, ports).await?;
+        // The tags first: ports are found by the group that they have.
         for port in ports.iter().filter(|port| port.tags.iter().any(|tag| tag == id)) {
             self.client.delete_port_tag(&port.id, id).await?;
         }
+        self.close(id, ports).await?;
         self.client.delete_security_group(id).await.map(drop)
     }
 
