@@ -7,9 +7,11 @@
 //!   where it lies in the cluster's ranges (#3128);
 //! - to an address that nothing has: what is left of a node.
 //!
-//! Only routes are listed, so the route is what a pass goes by: its address pair is written first, when it is made and when it is
-//! deleted. Whatever ends a change between the two, the next pass begins it again. Upstream writes the route first, and after a
-//! crash never comes to the pair.
+//! Only routes are listed, so the route is what a pass goes by. The address pair of a node's route is written first, when it is
+//! made and when it is deleted: whatever ends a change between the two, the next pass begins it again. What is left of a node is
+//! deleted the other way round: once this process has ended, such a route is foreign where a device still has the address, and
+//! would stand in the way of a node with the same range; a pair does not. Upstream always writes the route first, and never comes
+//! to the pair after a crash.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -183,14 +185,25 @@ impl RouterRoutes {
     async fn delete(&self, route: &Route) -> Result<()> {
         let nexthop = nexthop(route)?;
         let extra = ExtraRoute { destination: route.destination.to_string(), nexthop: nexthop.to_owned() };
-        if self.pairs {
-            match self.write_pair(&extra, RouteChange::Remove).await {
-                // Nothing has the address any more.
-                Err(error) if error.is_not_found() && route.state == State::Blackhole => {}
-                written => written?,
-            }
+        if !self.pairs {
+            return self.write(RouteChange::Remove, &extra).await;
         }
-        self.write(RouteChange::Remove, &extra).await
+        if route.state != State::Blackhole {
+            self.write_pair(&extra, RouteChange::Remove).await?;
+            return self.write(RouteChange::Remove, &extra).await;
+        }
+        self.write(RouteChange::Remove, &extra).await?;
+        match self.write_pair(&extra, RouteChange::Remove).await {
+            // Nothing has the address any more.
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => {
+                if let Err(error) = self.write(RouteChange::Add, &extra).await {
+                    tracing::warn!(error = %error.chain(), route = name(&extra), "gone, but its address pair stays");
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Adds a route to the router or removes it, unless that is so already.
