@@ -95,10 +95,11 @@ pub(super) async fn play<'a>(
 fn left_over(first: &Value, last: &Value, is_of_nodes: impl Fn(&str, &str) -> bool) -> Vec<String> {
     let services = |state: &Value| {
         let mut cloud = state["cloud"].clone();
-        for (kind, resources) in cloud.as_object_mut().into_iter().flatten() {
-            if let Some(resources) = resources.as_object_mut() {
-                resources.retain(|id, _| !is_of_nodes(kind, id));
+        if let Some(kinds) = cloud.as_object_mut() {
+            for (kind, resources) in kinds.iter_mut() {
+                resources.as_object_mut().into_iter().for_each(|all| all.retain(|id, _| !is_of_nodes(kind, id)));
             }
+            kinds.retain(|_, resources| resources.as_object().is_none_or(|all| !all.is_empty()));
         }
         cloud
     };
