@@ -192,18 +192,20 @@ impl RouterRoutes {
             self.write_pair(&extra, RouteChange::Remove).await?;
             return self.write(RouteChange::Remove, &extra).await;
         }
-        self.write(RouteChange::Remove, &extra).await?;
-        match self.write_pair(&extra, RouteChange::Remove).await {
+        let removed = self.write(RouteChange::Remove, &extra).await;
+        // Also where that failed: it may have been carried out, and then nobody sees the route again.
+        let without_pair = match self.write_pair(&extra, RouteChange::Remove).await {
             // Nothing has the address any more.
             Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => {
-                if let Err(error) = self.write(RouteChange::Add, &extra).await {
-                    tracing::warn!(error = %error.chain(), route = name(&extra), "gone, but its address pair stays");
-                }
-                Err(error)
-            }
-            Ok(()) => Ok(()),
+            written => written,
+        };
+        if removed.is_ok()
+            && without_pair.is_err()
+            && let Err(error) = self.write(RouteChange::Add, &extra).await
+        {
+            tracing::warn!(error = %error.chain(), route = name(&extra), "gone, but its address pair stays");
         }
+        removed.and(without_pair)
     }
 
     /// Adds a route to the router or removes it, unless that is so already.
