@@ -146,7 +146,7 @@ impl Cloud for Account {
     }
 
     fn sets(&self) -> &'static [&'static str] {
-        &["ingress", "targets", "draining", "groups", "routes", "subnets"]
+        &["draining", "groups", "ingress", "routes", "security_groups", "subnets", "targets"]
     }
 
     fn config(&self, keys: &BTreeMap<String, Value>) -> String {
