@@ -17,7 +17,7 @@ use super::{
     Error, Result, Service, Settings, credential,
     delay::CrossRequestDelay,
     endpoints,
-    refusals::{Calls, Refusals},
+    refusals::{Calls, Refusals, budget},
     trust,
 };
 use crate::metrics::ApiMetrics;
@@ -160,7 +160,7 @@ impl Client {
             tracing::warn!(operation, ?delay, "waiting before a call to AWS, since earlier calls were throttled");
             tokio::time::sleep(delay).await;
         }
-        let waited = self.0.paces.turn(&(service, operation.into())).await;
+        let waited = self.0.paces.turn(&budget(service, operation)).await;
         if waited > Duration::ZERO {
             tracing::debug!(operation, ?waited, "waited for the turn of a call to AWS");
         }

@@ -15,8 +15,22 @@ use cloud_provider::pace::Paces;
 
 use super::{Error, Service};
 
-/// What AWS has one budget for: an action of a service.
+/// What AWS has one budget for.
 pub(super) type Calls = (Service, Cow<'static, str>);
+
+/// The budget that a call is taken from. Elastic Load Balancing has one for all actions that read, one for registrations and one for what
+/// else writes, in each version of its API (<https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>);
+/// the others have one for each action.
+pub(super) fn budget(service: Service, operation: impl Into<Cow<'static, str>>) -> Calls {
+    let operation = operation.into();
+    let budget = match service {
+        Service::Elb | Service::ElbV2 if operation.starts_with("Describe") => "reads".into(),
+        Service::Elb | Service::ElbV2 if operation.contains("egister") => "registrations".into(),
+        Service::Elb | Service::ElbV2 => "writes".into(),
+        Service::Ec2 | Service::Sts | Service::Ecr | Service::EcrPublic => operation,
+    };
+    (service, budget)
+}
 
 /// Sees the attempts of one service's SDK, which tries again by itself and tells of the last attempt only.
 #[derive(Debug)]
@@ -43,7 +57,7 @@ impl Intercept for Refusals {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let (Some(answer), Some(operation)) = (context.response(), config.load::<Metadata>()) else { return Ok(()) };
-        let calls = (self.service, Cow::Owned(operation.name().to_owned()));
+        let calls = budget(self.service, operation.name().to_owned());
         let status = answer.status().as_u16();
         if status >= 400 && Error::is_refusal(self.service, answer.body().bytes().and_then(code), status) {
             self.paces.refused(&calls, None);

@@ -19,8 +19,8 @@ use crate::rbac::{self, Rule};
 pub(super) const CLUSTER: &str = "demo";
 pub(super) const REGION: &str = "us-east-1";
 
-/// Token buckets. Those of EC2 are documented: 100 tokens and 20 a second for calls that read, 50 and 5 for calls that
-/// write, by action. Elastic Load Balancing publishes none; these are the order that users report.
+/// Token buckets, as documented for calls that read: 100 tokens and 20 a second of EC2, 40 and 10 of Elastic Load Balancing. For calls
+/// that write EC2 has 50 and 5; those of Elastic Load Balancing are the order that users report.
 const RATES: [Rate; 13] = [
     ("EC2.Describe*", 100, 20),
     ("EC2.Authorize*", 50, 5),
