@@ -125,10 +125,13 @@ pub async fn run(mut args: Args) -> anyhow::Result<()> {
         let path = args.out.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
     };
-    write(format!("{cloud}.md"), &text)?;
-    for (name, svg) in plot::curves(&figures)? {
-        write(format!("{cloud}-{name}.svg"), &svg)?;
+    let mut page = text.clone();
+    for (nth, (name, svg)) in plot::curves(&figures)?.into_iter().enumerate() {
+        let (heading, file) = (if nth == 0 { "\n## Curves\n" } else { "" }, format!("{cloud}-{name}.svg"));
+        page.push_str(&format!("{heading}\n![{name}]({file})\n"));
+        write(file, &svg)?;
     }
+    write(format!("{cloud}.md"), &page)?;
     use std::io::Write as _;
     let text = if args.json { serde_json::to_string(&figures)? } else { text };
     let mut stdout = std::io::stdout().lock();
